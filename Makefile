@@ -1,0 +1,48 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 10s
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## Say what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is passed on
+	go run ./cmd/closeout dev $(ARGS)
+
+.PHONY: test
+test: ## Run the tests with the race detector; needs no server
+	@scripts/need-gcc.sh
+	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal' ./...
+
+.PHONY: test-real
+test-real: ## Run the tests that need real servers (TestReal...)
+	@scripts/need-gcc.sh
+	@scripts/test-real.sh
+
+.PHONY: lint
+lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
+	$(LINT) run ./...
+
+.PHONY: format
+format: ## Format the code as lint wants it
+	$(LINT) fmt ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: generate
+generate: ## Rewrite what is generated
+	go generate ./...
+
+.PHONY: build
+build: ## Build bin/closeout
+	CGO_ENABLED=0 go build -trimpath -o bin/closeout ./cmd/closeout
+
+.PHONY: tidy-check
+tidy-check: ## Check that both go.mod files list what is used, and change nothing
+	go mod tidy -diff
+	go -C tools mod tidy -diff

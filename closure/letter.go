@@ -1,0 +1,30 @@
+package closure
+
+// Letter is what a customer is told, and when.
+type Letter string
+
+// The letters.
+const (
+	LetterInitiated    Letter = "initiated"
+	LetterActionNeeded Letter = "action_needed"
+	LetterFailed       Letter = "failed"
+	LetterCompleted    Letter = "completed"
+	LetterCanceled     Letter = "canceled"
+)
+
+// LetterFor is the letter that a change calls for, or "": the ledger writes its notice in the change's own transaction.
+func LetterFor(before, after Closure) Letter {
+	switch {
+	case before.ID == "":
+		return LetterInitiated
+	case before.State != after.State && after.State == Closed:
+		return LetterCompleted
+	case before.State != after.State && after.State == Canceled:
+		return LetterCanceled
+	case after.Who == Customer && (before.Reason != after.Reason || before.State != after.State):
+		return LetterActionNeeded
+	case before.State != after.State && (after.State == Failed || after.State == Dead):
+		return LetterFailed
+	}
+	return ""
+}

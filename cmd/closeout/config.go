@@ -1,0 +1,230 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/shopspring/decimal"
+	"github.com/sirupsen/logrus"
+
+	"closeout/closure"
+	"closeout/server"
+)
+
+// common are the settings of every process. They are read as text and checked all at once, so that a wrong start names
+// everything that is wrong with it. Secrets have no default, which help would print.
+type common struct {
+	Environment string `env:"CLOSEOUT_ENVIRONMENT" default:"sandbox" help:"sandbox or live. It is part of every closure; a process refuses the other's rows."`
+	LogLevel    string `env:"CLOSEOUT_LOG_LEVEL" default:"info" help:"error, warn, info or debug."`
+	LogFormat   string `env:"CLOSEOUT_LOG_FORMAT" default:"text" help:"text or json."`
+
+	ACHDailyLimit   string `name:"ach-daily-limit" env:"CLOSEOUT_ACH_DAILY_LIMIT" default:"50000" help:"Dollars that may leave one account by ACH on one banking day."`
+	UnknownTransfer string `env:"CLOSEOUT_UNKNOWN_TRANSFER" help:"ask or auto: who decides about a transfer that no list shows after its quarantine. Default: ask with live, auto with sandbox."`
+	ReturnWatch     string `env:"CLOSEOUT_RETURN_WATCH" default:"2" help:"Banking days between the last payout's arrival and the closing."`
+
+	LiquidationPoll  string `env:"CLOSEOUT_LIQUIDATION_POLL" help:"Time between looks, such as 30s." group:"Policy"`
+	LiquidationLimit string `env:"CLOSEOUT_LIQUIDATION_LIMIT" help:"Open-market time, such as 15m." group:"Policy"`
+	SettlementPoll   string `env:"CLOSEOUT_SETTLEMENT_POLL" help:"Such as 1h." group:"Policy"`
+	SettlementLimit  string `env:"CLOSEOUT_SETTLEMENT_LIMIT" help:"Trading days, such as 3." group:"Policy"`
+	WithdrawalPoll   string `env:"CLOSEOUT_WITHDRAWAL_POLL" help:"Such as 2h." group:"Policy"`
+	WithdrawalLimit  string `env:"CLOSEOUT_WITHDRAWAL_LIMIT" help:"Banking days for each transfer, such as 5." group:"Policy"`
+	ClosingPoll      string `env:"CLOSEOUT_CLOSING_POLL" help:"Such as 1m." group:"Policy"`
+	ClosingLimit     string `env:"CLOSEOUT_CLOSING_LIMIT" help:"Business time, such as 1h." group:"Policy"`
+}
+
+// remote are the settings of processes that use real servers.
+type remote struct {
+	Day          string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>; refused with live."`
+	RedisURL     string `env:"CLOSEOUT_REDIS_URL" help:"redis:// or rediss:// URL."`
+	DatabaseURL  string `env:"CLOSEOUT_DATABASE_URL" help:"sqlite:PATH."`
+	AlpacaURL    string `env:"CLOSEOUT_ALPACA_URL" help:"The Broker API, https://broker-api.sandbox.alpaca.markets for the sandbox."`
+	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" help:"Broker API key."`
+	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" help:"Broker API secret."`
+}
+
+// The broker's two hosts.
+const (
+	liveHost    = "broker-api.alpaca.markets"
+	sandboxHost = "broker-api.sandbox.alpaca.markets"
+)
+
+// settingsError is a start refused for its settings, one complaint a line.
+type settingsError struct{ complaints error }
+
+func (e *settingsError) Error() string {
+	return "these settings do not work:\n  " + strings.ReplaceAll(e.complaints.Error(), "\n", "\n  ")
+}
+
+func (e *settingsError) Unwrap() error { return e.complaints }
+
+// complaints gathers everything that is wrong.
+type complaints []error
+
+func (c *complaints) add(setting, format string, args ...any) {
+	*c = append(*c, fmt.Errorf(setting+": "+format, args...))
+}
+
+func (c complaints) err() error {
+	if len(c) == 0 {
+		return nil
+	}
+	return &settingsError{errors.Join(c...)}
+}
+
+// settings are the checked form of common.
+type settings struct {
+	env    closure.Environment
+	policy closure.Policy
+	clock  closure.Clock
+	log    *logrus.Logger
+}
+
+func (c common) check(bad *complaints) settings {
+	s := settings{env: closure.Environment(c.Environment), log: logrus.New()}
+	if s.env != closure.Sandbox && s.env != closure.Live {
+		bad.add("CLOSEOUT_ENVIRONMENT", "must be sandbox or live, is %q", c.Environment)
+		s.env = closure.Sandbox
+	}
+	s.policy = c.policy(s.env, bad)
+	level, err := logrus.ParseLevel(c.LogLevel)
+	if err != nil {
+		bad.add("CLOSEOUT_LOG_LEVEL", "must be error, warn, info or debug, is %q", c.LogLevel)
+	}
+	s.log.SetLevel(level)
+	switch c.LogFormat {
+	case "text":
+		s.log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	case "json":
+		s.log.SetFormatter(&logrus.JSONFormatter{TimestampFormat: time.RFC3339Nano})
+	default:
+		bad.add("CLOSEOUT_LOG_FORMAT", "must be text or json, is %q", c.LogFormat)
+	}
+	return s
+}
+
+// policy reads the business settings; an empty one keeps the road's default.
+func (c common) policy(env closure.Environment, bad *complaints) closure.Policy {
+	p := closure.DefaultPolicy(env)
+	n := len(*bad)
+	for _, f := range []struct {
+		phase             closure.Phase
+		poll, limit, name string
+	}{
+		{closure.Liquidation, c.LiquidationPoll, c.LiquidationLimit, "LIQUIDATION"},
+		{closure.Settlement, c.SettlementPoll, c.SettlementLimit, "SETTLEMENT"},
+		{closure.Withdrawal, c.WithdrawalPoll, c.WithdrawalLimit, "WITHDRAWAL"},
+		{closure.Closing, c.ClosingPoll, c.ClosingLimit, "CLOSING"},
+	} {
+		if f.poll != "" {
+			d, err := time.ParseDuration(f.poll)
+			if err != nil {
+				bad.add("CLOSEOUT_"+f.name+"_POLL", "want a duration such as 30s or 2h, got %q", f.poll)
+			}
+			p.Polls[f.phase] = d
+		}
+		if f.limit == "" {
+			continue
+		}
+		l := p.Limits[f.phase]
+		if l.Days > 0 {
+			days, err := strconv.Atoi(f.limit)
+			if err != nil || days < 1 || days > 100 {
+				bad.add("CLOSEOUT_"+f.name+"_LIMIT", "want a number of %s between 1 and 100, got %q", l.Of, f.limit)
+			}
+			l.Days = max(days, 1)
+		} else {
+			d, err := time.ParseDuration(f.limit)
+			if err != nil {
+				bad.add("CLOSEOUT_"+f.name+"_LIMIT", "want a duration of %s such as 15m, got %q", l.Of, f.limit)
+			}
+			l.Time = d
+		}
+		p.Limits[f.phase] = l
+	}
+	limit, err := decimal.NewFromString(c.ACHDailyLimit)
+	if err != nil {
+		bad.add("CLOSEOUT_ACH_DAILY_LIMIT", "want dollars such as 50000, got %q", c.ACHDailyLimit)
+	}
+	p.DailyLimit = limit
+	if p.ReturnWatch, err = strconv.Atoi(c.ReturnWatch); err != nil {
+		bad.add("CLOSEOUT_RETURN_WATCH", "want a number of banking days, got %q", c.ReturnWatch)
+	}
+	if c.UnknownTransfer != "" {
+		p.Unknown = closure.Unknown(c.UnknownTransfer)
+	}
+	if len(*bad) == n { // what could not be read was named already
+		if err := p.Validate(); err != nil {
+			*bad = append(*bad, err)
+		}
+	}
+	return p
+}
+
+// check looks at the addresses and credentials of the real servers. Sandbox and live must not be mixed.
+func (r remote) check(s *settings, bad *complaints) *redis.Options {
+	env := s.env
+	clock, err := closure.ParseClock(r.Day)
+	switch {
+	case err != nil:
+		bad.add("CLOSEOUT_DAY", "%v", err)
+	case r.Day != "" && env == closure.Live:
+		bad.add("CLOSEOUT_DAY", "a scaled clock is for demos; it is refused with the live environment")
+	}
+	s.clock = clock
+	var opts *redis.Options
+	switch o, err := redis.ParseURL(r.RedisURL); {
+	case r.RedisURL == "":
+		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
+	case err != nil:
+		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
+	default:
+		opts = o
+	}
+	if !strings.HasPrefix(r.DatabaseURL, "sqlite:") || r.DatabaseURL == "sqlite:" {
+		bad.add("CLOSEOUT_DATABASE_URL", "must be given as sqlite:PATH")
+	}
+	if r.AlpacaKey == "" {
+		bad.add("CLOSEOUT_ALPACA_KEY", "must be given")
+	}
+	if r.AlpacaSecret == "" {
+		bad.add("CLOSEOUT_ALPACA_SECRET", "must be given")
+	}
+	u, err := url.Parse(r.AlpacaURL)
+	switch {
+	case r.AlpacaURL == "":
+		bad.add("CLOSEOUT_ALPACA_URL", "must be given, such as https://%s", sandboxHost)
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil:
+		bad.add("CLOSEOUT_ALPACA_URL", "is no https:// URL without a user")
+	case env == closure.Live && (u.Scheme != "https" || u.Hostname() != liveHost):
+		bad.add("CLOSEOUT_ALPACA_URL", "the live environment takes https://%s alone, no sandbox and no simulator", liveHost)
+	case env == closure.Sandbox && u.Hostname() == liveHost:
+		bad.add("CLOSEOUT_ALPACA_URL", "%s is the live broker; set CLOSEOUT_ENVIRONMENT=live to use it", liveHost)
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		bad.add("CLOSEOUT_ALPACA_URL", "plain http is only for a simulator on this machine")
+	}
+	return opts
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// apiKeys reads the bootstrap keys. The demo's key is refused here.
+func apiKeys(s string, bad *complaints) server.Keys {
+	if s == "" {
+		bad.add("CLOSEOUT_API_KEYS", "must be given: name=secret, several with commas; a secret has at least 16 characters")
+		return server.Keys{}
+	}
+	keys, err := server.ParseKeys(s)
+	if err != nil {
+		bad.add("CLOSEOUT_API_KEYS", "%v", err)
+	}
+	return keys
+}

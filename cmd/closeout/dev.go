@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"closeout/alpaca"
+	"closeout/alpaca/sim"
+	"closeout/closure"
+	"closeout/server"
+	"closeout/worker"
+)
+
+type devCmd struct {
+	common
+	Addr       string `default:"127.0.0.1:8000" help:"Where the API listens."`
+	SimAddr    string `default:"127.0.0.1:9000" help:"Where the simulated broker listens."`
+	HealthAddr string `default:"127.0.0.1:8080" help:"Where the worker's GET /health answers."`
+	Data       string `default:".closeout" help:"Folder of closeout.db and sim.db; keep it, and the closures go on at the next start."`
+	Day        string `default:"20s" help:"How long a business day takes; fixed for a data folder by its first start."`
+	NoInitiate bool   `help:"Make the demo accounts and close none."`
+}
+
+// The simulated broker's credentials; nothing outside this process accepts them.
+const demoKey, demoSecret = "demo", "demo-secret"
+
+// Run starts everything and works until it is told to stop.
+func (c *devCmd) Run(ctx context.Context, o output) error {
+	if os.Getenv("CLOSEOUT_LOG_LEVEL") == "" && c.LogLevel == "info" {
+		c.LogLevel = "warning" // the progress lines are the show
+	}
+	var bad complaints
+	s := c.common.check(&bad)
+	c.check(s.env, &bad)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	var err error
+	if s.clock, err = keptClock(c.Data, c.Day); err != nil {
+		return err
+	}
+	s.log.SetOutput(o.err)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	background := func(what string, f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				cancel(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+
+	broker, err := sim.Open(sim.Options{
+		Path: filepath.Join(c.Data, "sim.db"), Now: s.clock.Now, FixedClock: true, Key: demoKey, Secret: demoSecret, DailyLimit: s.policy.DailyLimit,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = broker.Close() }()
+	simLn, err := listen(ctx, c.SimAddr)
+	if err != nil {
+		return err
+	}
+	apiLn, err := listen(ctx, c.Addr)
+	if err != nil {
+		return err
+	}
+	mini := miniredis.NewMiniRedis()
+	defer mini.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: "miniredis", DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
+	p, err := assemble(ctx, s, closure.ShortTiming, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
+		alpaca.Options{BaseURL: "http://" + simLn.Addr().String(), Key: demoKey, Secret: demoSecret})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.close() }()
+	h, err := p.handler(server.DevKeys())
+	if err != nil {
+		return err
+	}
+	defer cancel(nil) // before the parts are closed: what runs in the background uses them
+	defer wg.Wait()
+	defer cancel(nil)
+
+	background("expire keys of the embedded Redis", func() error { return ticking(ctx, mini) })
+	background("simulated broker", func() error { return serve(ctx, simLn, broker) })
+	background("API", func() error { return serve(ctx, apiLn, h) })
+	background("worker", func() error { return worker.Run(ctx, p.worker(logPost{s.log}, 0, c.HealthAddr)) })
+	show := &show{ledger: p.ledger, clock: s.clock, out: o.out, api: "http://" + apiLn.Addr().String(), sim: "http://" + simLn.Addr().String(), data: c.Data}
+	background("demo", func() error { return show.run(ctx, broker, !c.NoInitiate) })
+
+	<-ctx.Done()
+	_, _ = fmt.Fprintln(o.out, "stopping; start again with the same data folder and the closures go on")
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// check refuses what the demo can't be: everything that makes it a demo is refused with the live environment.
+func (c *devCmd) check(env closure.Environment, bad *complaints) {
+	if env == closure.Live {
+		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev runs on the simulator; it is refused with the live environment")
+		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev runs on miniredis, which forgets; it is refused with the live environment")
+		bad.add("CLOSEOUT_ENVIRONMENT", `closeout dev accepts the API key "dev"; it is refused with the live environment`)
+		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev runs on a scaled clock; it is refused with the live environment")
+	}
+	if os.Getenv("CLOSEOUT_DAY") != "" {
+		bad.add("CLOSEOUT_DAY", "closeout dev keeps its clock in its data folder; use --day for the length of a day")
+	}
+	if d, err := time.ParseDuration(c.Day); err != nil || d < time.Second || d > 24*time.Hour {
+		bad.add("--day", "must lie between 1s and 24h, is %q", c.Day)
+	}
+	for _, a := range []struct{ flag, addr string }{{"--addr", c.Addr}, {"--sim-addr", c.SimAddr}, {"--health-addr", c.HealthAddr}} {
+		host, _, err := net.SplitHostPort(a.addr)
+		if err != nil {
+			bad.add(a.flag, "want host:port, got %q", a.addr)
+		} else if !loopback(host) {
+			bad.add(a.flag, "closeout dev has a well-known key and stays on loopback, got %q", a.addr)
+		}
+	}
+}
+
+// kept is what a demo's folder remembers of its clock.
+type kept struct {
+	Clock string `json:"clock"`
+}
+
+// demoBegins is the business time at which a new demo starts: a Wednesday morning, a week before Thanksgiving.
+var demoBegins = time.Date(2026, time.November, 18, 15, 0, 0, 0, time.UTC)
+
+// demoEnds is where the calendars' rules and this demo's patience end.
+var demoEnds = time.Date(2090, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// keptClock is the clock of a data folder, made at its first start: business time stays one function of wall time over
+// restarts, so that nothing a simulator or a ledger wrote lies in the future.
+func keptClock(dir, day string) (closure.Clock, error) {
+	path := filepath.Join(dir, "clock.json")
+	var k kept
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d, err := time.ParseDuration(day)
+		if err != nil {
+			return closure.Clock{}, err
+		}
+		c := closure.ScaledClock(d, demoBegins, time.Now())
+		if b, err = json.Marshal(kept{Clock: c.String()}); err != nil {
+			return c, err
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			return c, fmt.Errorf("keep the clock: %w", err)
+		}
+		return c, nil
+	case err != nil:
+		return closure.Clock{}, fmt.Errorf("read the clock: %w", err)
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return closure.Clock{}, fmt.Errorf("%s is not readable (%w); remove the data folder to begin anew", path, err)
+	}
+	c, err := closure.ParseClock(k.Clock)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w; remove the data folder to begin anew", path, err)
+	}
+	if c.Now().After(demoEnds) {
+		return c, fmt.Errorf("in this demo the year is %d by now: its days went on while it was stopped; begin anew with another --data, or remove %s", c.Now().Year(), dir)
+	}
+	return c, nil
+}
+
+// ticking lets keys expire in miniredis, which knows no clock of its own outside tests.
+func ticking(ctx context.Context, m *miniredis.Miniredis) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			m.FastForward(time.Second)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+// Command closeout closes Alpaca Broker API accounts, durably, over days. Each subcommand has a file of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build: -ldflags "-X main.version=...".
+var version = "dev"
+
+// cli is the whole command line.
+type cli struct {
+	Dev     devCmd           `cmd:"" help:"Run everything in one process on loopback, with a simulated broker and demo accounts; only Go is needed."`
+	Server  serverCmd        `cmd:"" help:"Serve the HTTP API."`
+	Worker  workerCmd        `cmd:"" help:"Carry out closures; run as many as you like."`
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+// errQuiet ends the program with status 1 after the error was told already.
+var errQuiet = errors.New("")
+
+// output is where a command prints.
+type output struct{ out, err io.Writer }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the waiting: it is no longer caught
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days."),
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError())
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "closeout:", err)
+		return 2
+	}
+	k, err := parser.Parse(args)
+	if exit >= 0 { // help or version was asked for
+		return exit
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "closeout: %v\nRun closeout --help for what there is.\n", err)
+		return 2
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	k.Bind(output{stdout, stderr})
+	err = k.Run()
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errQuiet):
+		return 1
+	}
+	_, _ = fmt.Fprintf(stderr, "closeout %s: %v\n", k.Command(), err)
+	if _, ok := errors.AsType[*settingsError](err); ok {
+		return 2
+	}
+	return 1
+}

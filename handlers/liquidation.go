@@ -1,0 +1,248 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"closeout/alpaca"
+	"closeout/closure"
+)
+
+// batch is how many orders one claim may cover: each must be on the wire within seconds of it.
+const batch = 10
+
+// haltedAfter is how long, in open-market time, a market order may stay unfilled before it is taken for a halt, which uses
+// up no limit; haltedPoll is how soon it is looked at again.
+const (
+	haltedAfter = 5 * time.Minute
+	haltedPoll  = 15 * time.Minute
+)
+
+// liquidation cancels what is open, waits until it is gone, sells each position, and waits until none is left.
+func liquidation(ctx context.Context, v *Visit) (closure.Outcome, error) {
+	a, o, ok, err := v.account(ctx)
+	if err != nil || !ok {
+		return o, err
+	}
+	if a.TradingBlocked || a.TradeSuspendedByUser {
+		return closure.Park(0, closure.AccountBlocked, "the broker has blocked trading in the account"), nil
+	}
+	orders, err := v.Broker.OpenOrders(ctx, v.Closure.AccountID)
+	if err != nil {
+		return o, err
+	}
+	if o, ok, err := v.settleOrders(ctx, orders); err != nil || !ok {
+		return o, err
+	}
+	own, others := v.split(orders)
+	if len(others) > 0 {
+		return v.cancelOrders(ctx, others)
+	}
+	if len(own) > 0 {
+		return v.waitForFills(own), nil
+	}
+	positions, err := v.Broker.Positions(ctx, v.Closure.AccountID)
+	if err != nil {
+		return o, err
+	}
+	if len(positions) == 0 {
+		return closure.Go(closure.Settlement, "no open order and no position is left"), nil
+	}
+	return v.sell(ctx, positions)
+}
+
+// settleOrders brings the order and cancel intents up to what the broker shows. ok is false when o must be waited for
+// first: an answer on its way, or an unknown order that was just sent again.
+func (v *Visit) settleOrders(ctx context.Context, open []alpaca.Order) (o closure.Outcome, ok bool, err error) {
+	isOpen := map[string]bool{}
+	for _, b := range open {
+		isOpen[b.ID] = true
+	}
+	var again []Effect
+	for _, i := range v.Intents {
+		switch {
+		case i.Kind != closure.OrderIntent && i.Kind != closure.CancelIntent:
+		case i.State == closure.IntentSending && !i.Unknown(v.Wall):
+			return v.onWire(i), false, nil
+		case i.State == closure.IntentSending && i.Kind == closure.CancelIntent:
+			i.State = closure.IntentVoid // asked again below if the order is still open: a second cancel does nothing more
+			v.learn(i, "", nil)
+		case i.State == closure.IntentSending:
+			order, err := v.Broker.OrderByClientID(ctx, v.Closure.AccountID, i.ClientOrderID)
+			if alpaca.NotFound(err) {
+				again = append(again, Effect{Kind: i.Kind, Again: &i})
+				continue
+			}
+			if err != nil {
+				return o, false, err
+			}
+			i.State, i.BrokerID = closure.IntentSent, order.ID
+			v.finish(i, order, "an order whose answer was lost was found by its client_order_id")
+		case i.Kind == closure.OrderIntent && i.State == closure.IntentSent && i.Finished == "" && !isOpen[i.BrokerID]:
+			order, err := v.Broker.Order(ctx, v.Closure.AccountID, i.BrokerID)
+			if err != nil {
+				return o, false, err
+			}
+			v.finish(i, order, "")
+		}
+	}
+	if len(again) == 0 {
+		return o, true, nil
+	}
+	if !v.Calendar.Open(v.Now) {
+		return v.untilOpen("an order whose outcome is unknown is sent again when the market opens"), false, nil
+	}
+	again = again[:min(len(again), batch)]
+	if _, err := v.Do(ctx, fmt.Sprintf("send %d orders again that the broker does not have", len(again)), again...); err != nil {
+		return o, false, err
+	}
+	return closure.Wait(0, closure.Selling, "closing orders were sent again"), false, nil
+}
+
+// finish notes what became of an order once it has ended: how much was sold, and for how much.
+func (v *Visit) finish(i closure.Intent, order alpaca.Order, text string) {
+	if !order.Ended() {
+		if text != "" {
+			v.learn(i, text, nil)
+		}
+		return
+	}
+	i.Finished = strings.ToLower(order.Status)
+	i.FilledQty = order.FilledQty.NullDecimal
+	detail := map[string]any{"status": i.Finished, "symbol": order.Symbol}
+	if order.FilledQty.Valid && order.FilledAvgPrice.Valid {
+		p := order.FilledQty.Decimal.Mul(order.FilledAvgPrice.Decimal)
+		if strings.EqualFold(order.Side, "buy") {
+			p = p.Neg()
+		}
+		i.Proceeds = decimal.NewNullDecimal(p)
+		detail["filled_qty"], detail["filled_avg_price"] = order.FilledQty.Decimal.String(), order.FilledAvgPrice.Decimal.String()
+	}
+	if text == "" {
+		text = fmt.Sprintf("the order for %s ended: %s", order.Symbol, i.Finished)
+	}
+	v.learn(i, text, detail)
+}
+
+// split tells the closure's own closing orders from everybody else's.
+func (v *Visit) split(orders []alpaca.Order) (own, others []alpaca.Order) {
+	mine := map[string]bool{}
+	for _, i := range v.Intents {
+		if i.Kind == closure.OrderIntent {
+			mine[i.ClientOrderID] = true
+		}
+	}
+	for _, o := range orders {
+		for _, live := range o.Live() {
+			if mine[live.ClientOrderID] {
+				own = append(own, live)
+			} else {
+				others = append(others, live)
+			}
+		}
+	}
+	return own, others
+}
+
+func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closure.Outcome, error) {
+	why := fmt.Sprintf("%d open orders must be gone before anything is sold", len(orders))
+	var ask []Effect
+	for _, o := range orders {
+		if strings.EqualFold(o.Status, "pending_cancel") || len(ask) == batch {
+			continue
+		}
+		ask = append(ask, Effect{Kind: closure.CancelIntent, Write: alpaca.CancelOrder(v.Closure.AccountID, o.ID), Subject: o.ID})
+	}
+	if len(ask) > 0 {
+		if _, err := v.Do(ctx, fmt.Sprintf("cancel %d open orders", len(ask)), ask...); err != nil {
+			return closure.Outcome{}, err
+		}
+	}
+	return closure.Wait(0, closure.OrdersCanceling, why), nil
+}
+
+func (v *Visit) waitForFills(own []alpaca.Order) closure.Outcome {
+	var symbols []string
+	halted := false
+	for _, o := range own {
+		symbols = append(symbols, o.Symbol)
+		if o.CreatedAt != nil && v.Calendar.OpenTime(*o.CreatedAt, v.Now) > haltedAfter {
+			halted = true
+		}
+	}
+	at := strings.Join(symbols, ", ")
+	switch {
+	case !v.Calendar.Open(v.Now):
+		return v.untilOpen("closing orders for " + at + " wait for the market")
+	case halted:
+		return closure.Park(haltedPoll, closure.Halted, at+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
+	}
+	return closure.Wait(0, closure.OrdersOpen, "closing orders for "+at+" are at the market")
+}
+
+// untilOpen waits for the session, with the reason said. A little after the bell, so that the open's rush is over.
+func (v *Visit) untilOpen(what string) closure.Outcome {
+	open := v.Calendar.NextOpen(v.Now)
+	return closure.WaitUntil(open.Add(time.Minute), closure.MarketClosed, fmt.Sprintf("%s; the market opens %s", what, newYork(open)))
+}
+
+// sell asks for one order a position, each with an id of its own for closure, asset and attempt.
+func (v *Visit) sell(ctx context.Context, positions []alpaca.Position) (closure.Outcome, error) {
+	var ask []Effect
+	var held []string
+	for _, p := range positions {
+		if !alpaca.StatusIs(p.AssetClass, "us_equity") {
+			return closure.Fail(closure.Unsupported, fmt.Sprintf("the account holds %s (%s)", p.Symbol, p.AssetClass)), nil
+		}
+		if !p.Qty.Valid {
+			return closure.Outcome{}, fmt.Errorf("read positions: the broker left out the quantity of %s", p.Symbol)
+		}
+		if p.QtyAvailable.Valid && p.QtyAvailable.Decimal.Abs().LessThan(p.Qty.Decimal.Abs()) {
+			held = append(held, p.Symbol)
+			continue
+		}
+		if len(ask) == batch {
+			continue
+		}
+		attempt := v.attempts(p.AssetID) + 1
+		id := fmt.Sprintf("%s-%s-%d", v.Closure.ID, p.AssetID, attempt)
+		ask = append(ask, Effect{
+			Kind: closure.OrderIntent, Write: alpaca.CloseOrder(v.Closure.AccountID, p, p.Qty.Decimal.Abs(), id),
+			Subject: p.AssetID, Attempt: attempt, ClientOrderID: id,
+		})
+	}
+	if !v.Calendar.Open(v.Now) {
+		return v.untilOpen(fmt.Sprintf("%d positions are to be sold", len(positions))), nil
+	}
+	if len(ask) == 0 {
+		return closure.Wait(0, closure.Selling, "shares of "+strings.Join(held, ", ")+" are still held by orders that are going"), nil
+	}
+	intents, err := v.Do(ctx, fmt.Sprintf("sell %d of %d positions", len(ask), len(positions)), ask...)
+	if err != nil {
+		return closure.Outcome{}, err
+	}
+	if i, ok := refused(intents); ok && !forNow(i) && !heldByOrders(i) {
+		return closure.Fail(closure.OrderRefused, "the broker refused a closing order: "+i.Answer), nil
+	}
+	return closure.Wait(0, closure.Selling, fmt.Sprintf("%d positions are being sold", len(positions))), nil
+}
+
+// heldByOrders is the one refusal of an order that time mends: shares that a dying order still holds.
+func heldByOrders(i closure.Intent) bool {
+	return strings.Contains(i.Answer, "insufficient qty available")
+}
+
+// attempts counts the orders for an asset so far, whatever became of them.
+func (v *Visit) attempts(asset string) int {
+	n := 0
+	for _, i := range v.Intents {
+		if i.Kind == closure.OrderIntent && i.Subject == asset {
+			n = max(n, i.Attempt)
+		}
+	}
+	return n
+}

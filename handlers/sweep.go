@@ -1,0 +1,140 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/tasks"
+)
+
+// Swept is what one sweep found and did.
+type Swept struct {
+	Overdue     int // running rows past their due time and the grace
+	Rescheduled int // whose task was missing
+	Reissued    int // whose task was stuck, archived or late: they got a new version
+	Letters     int // handed over
+}
+
+const sweepPage = 200
+
+// Sweep looks at every running row that is overdue by more than the grace and makes sure that a task will come to it: the
+// row is the outbox, and Redis may have lost anything. Then it delivers the letters that are owed. Any number of workers
+// may sweep at once.
+func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
+	var s Swept
+	cutoff := r.Clock.At(time.Now().Add(-r.Timing.Grace))
+	var after closure.Closure
+	for {
+		page, err := r.Ledger.Overdue(ctx, cutoff, after, sweepPage)
+		if err != nil {
+			return s, err
+		}
+		for _, c := range page {
+			s.Overdue++
+			if err := r.rescue(ctx, c, &s); err != nil {
+				return s, err
+			}
+			after = c
+		}
+		if len(page) < sweepPage {
+			break
+		}
+	}
+	err := r.deliver(ctx, &s)
+	return s, err
+}
+
+// rescue makes sure of one overdue row. A task that is merely pending is never issued again: a backlog would grow by it.
+func (r *Runner) rescue(ctx context.Context, c closure.Closure, s *Swept) error {
+	err := r.Queue.Schedule(ctx, c)
+	if err == nil {
+		s.Rescheduled++
+		return nil
+	}
+	if !errors.Is(err, tasks.ErrConflict) {
+		return err
+	}
+	seen, err := r.Queue.Look(ctx, c)
+	if err != nil {
+		return err
+	}
+	overdue := r.Clock.Machine(r.Clock.Now().Sub(c.DueAt))
+	switch seen.Condition {
+	case tasks.Missing, tasks.Waiting:
+		return nil // a missing one ended between the two questions: the next sweep sees what became of the row
+	case tasks.Scheduled:
+		if !seen.At.After(time.Now().Add(r.Timing.Grace)) {
+			return nil
+		}
+		return r.reissue(ctx, c, "its task was scheduled later than the row is due", false, s)
+	case tasks.Active:
+		if !seen.Orphaned || overdue < r.Timing.Task+r.Timing.Orphan {
+			return nil
+		}
+		return r.reissue(ctx, c, "its task is active and no worker has it", true, s)
+	case tasks.Archived:
+		return r.reissue(ctx, c, "its task was archived without the ledger having heard of it", true, s)
+	}
+	return nil
+}
+
+func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, crashed bool, s *Swept) error {
+	next, err := r.Ledger.Save(ctx, c, closure.Reissued(r.Clock.Now(), why, crashed), nil)
+	if errors.Is(err, ledger.ErrStale) || errors.Is(err, closure.ErrNotRunning) {
+		return nil // somebody else's visit or sweep came first
+	}
+	if err != nil {
+		return err
+	}
+	s.Reissued++
+	r.Log.WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
+	if next.State == closure.Running {
+		r.schedule(ctx, next)
+	}
+	return nil
+}
+
+// Post hands a letter over to whoever delivers it.
+type Post interface {
+	Send(ctx context.Context, n ledger.Notice, c closure.Closure) error
+}
+
+const letterAttempts = 12
+
+// deliver hands over the letters that are owed, each under a lease, in order for each closure. A letter is delivered at
+// least once; its message ID is the notice's, so that a mail system can drop the second.
+func (r *Runner) deliver(ctx context.Context, s *Swept) error {
+	for ctx.Err() == nil {
+		n, err := r.Ledger.LeaseNotice(ctx, r.Timing.Lease)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c, _, err := r.Ledger.Load(ctx, n.ClosureID)
+		if err != nil {
+			return err
+		}
+		if err := r.Post.Send(ctx, n, c); err != nil {
+			giveUp := n.Attempts >= letterAttempts
+			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
+				WithError(errors.New(text(err))).Warn("could not hand over a letter")
+			if err := r.Ledger.NoticeLater(ctx, n, r.Timing.Lease<<min(n.Attempts, 6), text(err), giveUp); err != nil && !errors.Is(err, ledger.ErrStale) {
+				return fmt.Errorf("put a letter back: %w", err)
+			}
+			continue
+		}
+		s.Letters++
+		if err := r.Ledger.NoticeSent(ctx, n); err != nil && !errors.Is(err, ledger.ErrStale) {
+			return fmt.Errorf("note a letter as sent: %w", err)
+		}
+	}
+	return ctx.Err()
+}

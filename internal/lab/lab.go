@@ -1,0 +1,468 @@
+// Package lab is the bench on which the whole service is tested in virtual time: the real Asynq on miniredis, the real
+// handlers, a real ledger on SQLite, and the simulator behind the real client, all inside a testing/synctest bubble. It
+// can kill the worker at any numbered point, as a process is killed: nothing after that point is carried out, and what
+// Redis had leased stays leased.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/sirupsen/logrus"
+
+	"closeout/alpaca"
+	"closeout/alpaca/sim"
+	"closeout/calendar"
+	"closeout/closure"
+	"closeout/handlers"
+	"closeout/ledger"
+	"closeout/tasks"
+	"closeout/worker"
+)
+
+// Options changes what a lab is made of. The zero value is production's policy and timing in the sandbox.
+type Options struct {
+	Start  string // New York time, "2006-01-02 15:04"; default Wednesday 2026-11-18 10:00
+	Policy func(*closure.Policy)
+	Timing func(*closure.Timing)
+	Sim    func(*sim.Options)
+}
+
+// Lab is one bench. Make it, and everything that uses it, inside a bubble.
+type Lab struct {
+	TB     testing.TB
+	Sim    *sim.Sim
+	Ledger *ledger.Ledger
+	Broker *alpaca.Client
+	Redis  *miniredis.Miniredis
+	Policy closure.Policy
+	Timing closure.Timing
+	Log    *logrus.Logger
+	Path   string // of the ledger's file
+	Visits int    // deliveries that reached the runner's ledger
+
+	// KillAt ends the worker at that point, counted from 1; 0: never. Points are counted over the lab's whole life.
+	KillAt int
+	Points int
+	Killed string // where the last kill struck
+
+	mu   sync.Mutex
+	cur  *process
+	open bool
+}
+
+// process is one life of a worker.
+type process struct {
+	rdb  *redis.Client
+	run  *handlers.Runner
+	dead atomic.Bool
+}
+
+// A dead process has no Redis: no ack, no retry, no heartbeat. The connection stays open until its Asynq server has
+// stopped, which takes a closed subscription badly.
+func (p *process) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (p *process) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if p.dead.Load() {
+			time.Sleep(time.Second) // as a network would: Asynq asks again at once, and time must pass
+			return errDead
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (p *process) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if p.dead.Load() {
+			time.Sleep(time.Second) // as a network would: Asynq asks again at once, and time must pass
+			return errDead
+		}
+		return next(ctx, cmds)
+	}
+}
+
+var errDead = errors.New("the process is dead")
+
+// New makes a lab and travels to its start.
+func New(tb testing.TB, o Options) *Lab {
+	tb.Helper()
+	if o.Start == "" {
+		o.Start = "2026-11-18 10:00"
+	}
+	at, err := time.ParseInLocation("2006-01-02 15:04", o.Start, calendar.NewYork)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	time.Sleep(time.Until(at))
+	l := &Lab{TB: tb, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
+	l.Log.SetOutput(io.Discard)
+	if testing.Verbose() {
+		l.Log.SetOutput(writer{tb})
+		l.Log.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "01-02 15:04:05"})
+	}
+	if o.Policy != nil {
+		o.Policy(&l.Policy)
+	}
+	if o.Timing != nil {
+		o.Timing(&l.Timing)
+	}
+	so := sim.Options{Key: "key", Secret: "secret"}
+	if o.Sim != nil {
+		o.Sim(&so)
+	}
+	l.Sim = must(sim.Open(so))(tb)
+	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}}))(tb)
+	l.Path = filepath.Join(memoryDir(tb), "closeout.db")
+	l.Ledger = must(ledger.Open(tb.Context(), ledger.Options{URL: "sqlite:" + l.Path, Environment: closure.Sandbox, Policy: l.Policy}))(tb)
+	l.Redis = miniredis.NewMiniRedis()
+	l.Redis.ClockTTL(true)
+	l.start()
+	l.open = true
+	return l
+}
+
+// memoryDir is a folder that needs no disk where the system has one: a thousand closures commit a hundred times each, and
+// no test here pulls the plug of the machine.
+func memoryDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "closeout-lab-")
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// Close stops everything; a bubble must not end before.
+func (l *Lab) Close() {
+	if !l.open {
+		return
+	}
+	l.open = false
+	_ = l.cur.rdb.Close()
+	_ = l.Ledger.Close()
+	_ = l.Sim.Close()
+	l.Redis.Close()
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return v
+	}
+}
+
+// start begins a new life of the worker, with connections of its own.
+func (l *Lab) start() {
+	p := &process{rdb: redis.NewClient(&redis.Options{
+		Addr: "127.0.0.1:1", Protocol: 2, DisableIdentity: true, ReadTimeout: -1, WriteTimeout: -1,
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return l.Redis.Dial() },
+	})}
+	worker.RepairAcks(p.rdb)
+	p.rdb.AddHook(p)
+	cal := calendar.Rules()
+	p.run = &handlers.Runner{
+		Ledger: points{l, p, l.Ledger}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Broker: l.Broker,
+		Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log, Post: post{l},
+	}
+	l.cur = p
+}
+
+// Initiate asks for the closing of a simulator's account, as the server does once it has found it ready.
+func (l *Lab) Initiate(account string) closure.Closure {
+	l.TB.Helper()
+	banks := must(l.Broker.Relationships(l.TB.Context(), account))(l.TB)
+	if len(banks) == 0 {
+		l.TB.Fatalf("account %s has no bank", account)
+	}
+	c, created, err := l.Ledger.Create(l.TB.Context(), ledger.Wish{
+		AccountID: account, RelationshipID: banks[0].ID, Fingerprint: banks[0].Fingerprint, Actor: "lab",
+	})
+	if err != nil || !created {
+		l.TB.Fatalf("create: %v, created %v", err, created)
+	}
+	l.guard(func() { _ = l.cur.run.Queue.Schedule(l.TB.Context(), c) }) // a server killed here leaves the rest to the sweep
+	return c
+}
+
+// Open makes an account and asks for its closing.
+func (l *Lab) Open(s sim.Spec) closure.Closure {
+	l.TB.Helper()
+	return l.Initiate(must(l.Sim.AddAccount(s))(l.TB))
+}
+
+// Get reads a closure.
+func (l *Lab) Get(id string) closure.Closure {
+	l.TB.Helper()
+	return must(l.Ledger.Get(l.TB.Context(), id))(l.TB)
+}
+
+// Ends runs until the closure has left the running state, and returns it. It fails after limit of virtual time.
+func (l *Lab) Ends(id string, limit time.Duration) closure.Closure {
+	l.TB.Helper()
+	l.RunUntil(limit, func() bool { return l.Get(id).State != closure.Running })
+	return l.Get(id)
+}
+
+// RunUntil lets virtual time pass until done says so, and fails the test after limit. It starts a real Asynq server
+// whenever something is due, waits until that is idle, stops it and travels to the next due time: idle polling would cost
+// a minute of real time for each virtual day.
+func (l *Lab) RunUntil(limit time.Duration, done func() bool) {
+	l.TB.Helper()
+	until := time.Now().Add(limit)
+	for !done() {
+		if time.Now().After(until) {
+			l.TB.Fatalf("not done after %s of virtual time", limit)
+		}
+		l.serve()
+		if done() {
+			return
+		}
+		next := l.next()
+		if next.After(until) {
+			next = until.Add(time.Second)
+		}
+		time.Sleep(max(time.Until(next), time.Second))
+	}
+}
+
+// RunFor lets virtual time pass.
+func (l *Lab) RunFor(d time.Duration) {
+	l.TB.Helper()
+	end := time.Now().Add(d)
+	l.RunUntil(d+time.Minute, func() bool { return !time.Now().Before(end) })
+}
+
+// serve runs one sweep and a real Asynq server until nothing is left to do at this moment.
+func (l *Lab) serve() {
+	if l.cur.dead.Load() {
+		_ = l.cur.rdb.Close()
+		l.start()
+	}
+	p := l.cur
+	l.guard(func() { _, _ = p.run.Sweep(l.TB.Context()) })
+	if p.dead.Load() {
+		return
+	}
+	srv := worker.Server(worker.Options{Redis: p.rdb, Runner: p.run, Timing: l.Timing, Log: l.Log, Concurrency: 4})
+	if err := srv.Start(worker.Mux(p.run)); err != nil {
+		l.TB.Fatal(err)
+	}
+	for idle, turns := 0, 0; idle < 2 && !p.dead.Load(); turns++ {
+		if turns == 5000 { // most of an hour: something holds the queue
+			l.TB.Fatalf("the queue does not come to rest:\n%s", l.Redis.Dump())
+		}
+		time.Sleep(600 * time.Millisecond)
+		synctest.Wait()
+		if l.busy() {
+			idle = 0
+		} else {
+			idle++
+		}
+	}
+	srv.Shutdown()
+	synctest.Wait()
+}
+
+// guard carries fn out and ends quietly where it was killed.
+func (l *Lab) guard(fn func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(killed); !ok {
+				panic(p)
+			}
+		}
+	}()
+	fn()
+}
+
+func (l *Lab) key(q, what string) string { return "asynq:{" + q + "}:" + what }
+
+// busy says whether a task is pending, in work under a living lease, or due.
+func (l *Lab) busy() bool {
+	for q := range tasks.Queues {
+		if list, err := l.Redis.List(l.key(q, "pending")); err == nil && len(list) > 0 {
+			return true
+		}
+		leases, _ := l.Redis.SortedSet(l.key(q, "lease"))
+		for _, until := range leases {
+			if until > float64(time.Now().Unix()+20) { // one that is kept up; a dead worker's runs out on the way
+				return true
+			}
+		}
+		for _, set := range []string{"scheduled", "retry"} {
+			members, _ := l.Redis.SortedSet(l.key(q, set))
+			for _, score := range members {
+				if score <= float64(time.Now().Unix()) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// next is when something is due: a task, a lease that a dead worker left behind, or the sweep of an overdue row.
+func (l *Lab) next() time.Time {
+	first := math.Inf(1)
+	for q := range tasks.Queues {
+		for set, slack := range map[string]float64{"scheduled": 0, "retry": 0, "lease": 32} {
+			members, _ := l.Redis.SortedSet(l.key(q, set))
+			for _, score := range members {
+				first = min(first, score+slack)
+			}
+		}
+	}
+	rows, err := l.Ledger.Overdue(l.TB.Context(), time.Now().Add(10000*time.Hour), closure.Closure{}, 1)
+	if err != nil {
+		l.TB.Fatal(err)
+	}
+	for _, c := range rows {
+		first = min(first, float64(c.DueAt.Add(l.Timing.Grace).Unix()+1))
+	}
+	if math.IsInf(first, 1) {
+		return time.Now().Add(time.Hour)
+	}
+	return time.Unix(int64(first), 0)
+}
+
+// killed is what a killed worker panics with.
+type killed struct{ at string }
+
+// point is one place at which the worker may be killed. A dead worker gets no further than the next one.
+func (l *Lab) point(p *process, at string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.dead.Load() {
+		panic(killed{at})
+	}
+	l.Points++
+	if l.Points == l.KillAt {
+		p.dead.Store(true)
+		l.Killed = at
+		panic(killed{at})
+	}
+}
+
+// wire puts a point before and after each write at the broker.
+type wire struct {
+	l    *Lab
+	next http.RoundTripper
+}
+
+func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		return w.next.RoundTrip(r)
+	}
+	p := w.l.cur
+	name := r.Method + " " + r.URL.Path[strings.LastIndex(r.URL.Path, "/"):]
+	w.l.point(p, "before "+name)
+	resp, err := w.next.RoundTrip(r)
+	w.l.point(p, "after "+name)
+	return resp, err
+}
+
+// points puts one before and after each commit.
+type points struct {
+	l *Lab
+	p *process
+	*ledger.Ledger
+}
+
+func (s points) Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error) {
+	s.l.Visits++
+	return s.Ledger.Load(ctx, id)
+}
+
+func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
+	s.l.point(s.p, "before claim: "+ev.Text)
+	next, is, err := s.Ledger.Claim(ctx, c, ch, send, ev)
+	s.l.point(s.p, "after claim: "+ev.Text)
+	return next, is, err
+}
+
+func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
+	s.l.point(s.p, "before record")
+	out, err := s.Ledger.Record(ctx, i, ev)
+	s.l.point(s.p, "after record")
+	return out, err
+}
+
+func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {
+	s.l.point(s.p, "before save in "+string(c.Phase))
+	next, err := s.Ledger.Save(ctx, c, ch, learned, evs...)
+	s.l.point(s.p, "after save in "+string(c.Phase))
+	return next, err
+}
+
+// queue puts one before and after each enqueue; the one after is also the one before the acknowledgement.
+type queue struct {
+	l *Lab
+	p *process
+	*tasks.Queue
+}
+
+func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
+	q.l.point(q.p, "before schedule")
+	err := q.Queue.Schedule(ctx, c)
+	q.l.point(q.p, "after schedule")
+	return err
+}
+
+type post struct{ l *Lab }
+
+func (p post) Send(_ context.Context, n ledger.Notice, _ closure.Closure) error {
+	p.l.Log.Infof("letter %s", n.Letter)
+	return nil
+}
+
+type writer struct{ tb testing.TB }
+
+func (w writer) Write(b []byte) (int, error) {
+	w.tb.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+// Payouts sums the simulator's payouts of an account, and counts them.
+func (l *Lab) Payouts(account string) (lines []string) {
+	l.TB.Helper()
+	for _, e := range must(l.Sim.Journal(account))(l.TB) {
+		if e.Kind == "transfer" {
+			lines = append(lines, e.Amount)
+		}
+	}
+	return lines
+}
+
+// History is a closure's checked events, one line each.
+func (l *Lab) History(id string) string {
+	l.TB.Helper()
+	evs, err := l.Ledger.Events(l.TB.Context(), id)
+	var b strings.Builder
+	for _, e := range evs {
+		fmt.Fprintf(&b, "%3d %s v%d %s/%s %s: %s\n", e.Seq, e.At.In(calendar.NewYork).Format("Mon 01-02 15:04:05"), e.Version, e.Phase, e.State, e.Kind, e.Text)
+	}
+	if err != nil {
+		l.TB.Error(errors.Join(errors.New(b.String()), err))
+	}
+	return b.String()
+}

@@ -1,0 +1,277 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"closeout/closure"
+)
+
+// fixed are the columns written once, at creation; moving are those that every change writes. The event chain's two are
+// written by append alone.
+var (
+	fixed = []string{
+		"id", "environment", "account_id", "confirmation", "relationship_id", "fingerprint", "user_id", "email", "cause",
+		"priority", "not_before", "actor", "created_at",
+	}
+	moving = []string{
+		"phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
+		"noted_retries", "last_error", "looks", "spent_ns", "days", "last_day", "last_look", "loops", "woken_at", "memo",
+		"updated_at", "started_at", "entered_at", "ended_at",
+	}
+	chain = []string{"seq", "head_hash"}
+
+	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chain...), ", ")
+)
+
+// fields are pointers into c in the order of closureColumns, and the memo's text.
+func fields(c *closure.Closure, memo *string) []any {
+	return append(append(fixedFields(c), movingFields(c, memo)...), &c.Seq, &c.HeadHash)
+}
+
+func fixedFields(c *closure.Closure) []any {
+	return []any{
+		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.RelationshipID, &c.Fingerprint, &c.UserID, &c.Email,
+		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt),
+	}
+}
+
+func movingFields(c *closure.Closure, memo *string) []any {
+	return []any{
+		&c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
+		&c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, &c.Spent, &c.Days, &c.LastDay,
+		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
+		(*ts)(&c.EnteredAt), (*ts)(&c.EndedAt),
+	}
+}
+
+type row interface{ Scan(dest ...any) error }
+
+func (l *Ledger) scan(r row) (closure.Closure, error) {
+	var c closure.Closure
+	var memo string
+	if err := r.Scan(fields(&c, &memo)...); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return c, ErrNotFound
+		}
+		return c, fmt.Errorf("read closure: %w", err)
+	}
+	if err := json.Unmarshal([]byte(memo), &c.Memo); err != nil {
+		return c, fmt.Errorf("read the memo of closure %s: %w", c.ID, err)
+	}
+	if c.Environment != l.env {
+		return closure.Closure{}, ErrNotFound
+	}
+	return c, nil
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Wish is what a client asks for.
+type Wish struct {
+	AccountID      string
+	RelationshipID string
+	Fingerprint    string
+	UserID         string
+	Email          string
+	Cause          string
+	Priority       closure.Priority
+	NotBefore      time.Time
+	Actor          string
+}
+
+// Create writes a closure, its first event and the notice of it in one transaction. Where the account has an open closure
+// already, that one is returned and created is false. A nil error means that the closure is on disk.
+func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created bool, err error) {
+	now := l.clock.Now()
+	id, err := uuid.NewV7()
+	if err != nil {
+		return c, false, fmt.Errorf("make an id: %w", err)
+	}
+	c = closure.Closure{
+		ID: id.String(), AccountID: w.AccountID, Environment: l.env, RelationshipID: w.RelationshipID,
+		Fingerprint: w.Fingerprint, UserID: w.UserID, Email: w.Email, Cause: w.Cause, Priority: w.Priority,
+		NotBefore: w.NotBefore, Actor: w.Actor, Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
+		Token: newToken(), DueAt: now, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title,
+		CreatedAt: now, UpdatedAt: now, EnteredAt: now,
+		Confirmation: "CLA-" + now.Format("20060102150405") + "-" + w.AccountID[max(0, len(w.AccountID)-6):],
+	}
+	if c.Priority == "" {
+		c.Priority = closure.Normal
+	}
+	if c.NotBefore.After(now) {
+		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
+	}
+	err = l.tx(ctx, func(tx *sql.Tx) error {
+		memo := "{}"
+		args := fields(&c, &memo)
+		r, err := tx.ExecContext(ctx, "INSERT INTO closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
+			" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
+		if err != nil {
+			return fmt.Errorf("insert closure: %w", err)
+		}
+		if n, err := r.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			c, err = l.open(ctx, tx, w.AccountID)
+			return err
+		}
+		created = true
+		ev := &closure.Event{
+			Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
+			Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
+		}
+		return l.write(ctx, tx, closure.Closure{}, &c, ev)
+	})
+	if err != nil {
+		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+	}
+	return c, created, nil
+}
+
+// open is the closure of an account that is under way.
+func (l *Ledger) open(ctx context.Context, q queryer, account string) (closure.Closure, error) {
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+		" WHERE environment = $1 AND account_id = $2 AND state NOT IN ('closed', 'canceled')", l.env, account))
+}
+
+// Get returns a closure by its id. ErrNotFound: there is none in this environment.
+func (l *Ledger) Get(ctx context.Context, id string) (closure.Closure, error) {
+	return l.get(ctx, l.db, id)
+}
+
+func (l *Ledger) get(ctx context.Context, q queryer, id string) (closure.Closure, error) {
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures WHERE id = $1", id))
+}
+
+// OfAccount returns an account's latest closure. ErrNotFound: it never had one.
+func (l *Ledger) OfAccount(ctx context.Context, account string) (closure.Closure, error) {
+	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+		" WHERE environment = $1 AND account_id = $2 ORDER BY created_at DESC, id DESC LIMIT 1", l.env, account))
+}
+
+// Overdue returns up to limit running closures that were due before the given business time, in the order of their due
+// times, after the given one. Pass the last one of a page to get the next.
+func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error) {
+	from := after.DueAt
+	if from.IsZero() {
+		from = time.Unix(0, 0)
+	}
+	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+		" WHERE state = 'running' AND environment = $1 AND due_at < $2 AND (due_at, id) > ($3, $4) ORDER BY due_at, id LIMIT $5",
+		l.env, ts(before), ts(from), after.ID, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list overdue closures: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []closure.Closure
+	for rows.Next() {
+		c, err := l.scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, rows.Err()
+}
+
+// write appends the event, if any, and the notice that the change calls for. The caller has written or locked the row in
+// this transaction; c's chain fields are brought up to date.
+func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
+	for _, ev := range evs {
+		if ev == nil {
+			continue
+		}
+		if err := l.appendEvent(ctx, tx, c, *ev); err != nil {
+			return err
+		}
+	}
+	if letter := closure.LetterFor(before, *c); letter != "" {
+		return l.addNotice(ctx, tx, *c, letter)
+	}
+	return nil
+}
+
+// move writes the changed columns where the row is still what before says, and learns where its event chain stands.
+func (l *Ledger) move(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure) error {
+	if c.Version != before.Version {
+		c.Token = newToken()
+	}
+	memo, err := json.Marshal(c.Memo)
+	if err != nil {
+		return err
+	}
+	text := string(memo)
+	args := values(movingFields(c, &text))
+	n := len(args)
+	q := "UPDATE closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
+	args = append(args, before.ID, before.Version, before.Token, before.State)
+	if err := tx.QueryRowContext(ctx, q, args...).Scan(&c.Seq, &c.HeadHash); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrStale
+		}
+		return fmt.Errorf("update closure: %w", err)
+	}
+	return nil
+}
+
+// values turns pointers to fields into the values they point at.
+func values(ptrs []any) []any {
+	out := make([]any, len(ptrs))
+	for i, p := range ptrs {
+		switch p := p.(type) {
+		case *string:
+			out[i] = *p
+		case *closure.Environment:
+			out[i] = string(*p)
+		case *closure.Priority:
+			out[i] = string(*p)
+		case *closure.Phase:
+			out[i] = string(*p)
+		case *closure.State:
+			out[i] = string(*p)
+		case *closure.Reason:
+			out[i] = string(*p)
+		case *closure.Who:
+			out[i] = string(*p)
+		case *int:
+			out[i] = *p
+		case *int64:
+			out[i] = *p
+		case *time.Duration:
+			out[i] = int64(*p)
+		case *ts:
+			out[i] = *p
+		default:
+			panic(fmt.Sprintf("ledger: no value for a %T", p))
+		}
+	}
+	return out
+}
+
+func places(from, n int) string {
+	p := make([]string, n)
+	for i := range p {
+		p[i] = fmt.Sprintf("$%d", from+i)
+	}
+	return strings.Join(p, ", ")
+}
+
+func assign(columns []string) string {
+	p := make([]string, len(columns))
+	for i, c := range columns {
+		p[i] = fmt.Sprintf("%s = $%d", c, i+1)
+	}
+	return strings.Join(p, ", ")
+}

@@ -1,0 +1,124 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"closeout/closure"
+)
+
+// Event is one stored entry of a closure's history.
+type Event struct {
+	ClosureID string          `json:"closure_id"`
+	Seq       int64           `json:"seq"`
+	At        time.Time       `json:"at"`
+	Kind      string          `json:"kind"`
+	Actor     string          `json:"actor"`
+	Text      string          `json:"text"`
+	Phase     closure.Phase   `json:"phase"`
+	State     closure.State   `json:"state"`
+	Version   int64           `json:"version"`
+	Detail    json.RawMessage `json:"detail,omitempty"`
+}
+
+// appendEvent numbers the event, chains it to the one before and moves the row's head. The row must have been updated in
+// this transaction already, so that two appends can never take the same place.
+func (l *Ledger) appendEvent(ctx context.Context, tx *sql.Tx, c *closure.Closure, ev closure.Event) error {
+	var detail json.RawMessage
+	if ev.Detail != nil {
+		b, err := json.Marshal(ev.Detail)
+		if err != nil {
+			return fmt.Errorf("write event %q: %w", ev.Kind, err)
+		}
+		detail = b
+	}
+	at := ev.At.Round(0).UTC().Truncate(time.Microsecond)
+	seq, prev := c.Seq+1, c.HeadHash
+	body, err := json.Marshal(Event{
+		ClosureID: c.ID, Seq: seq, At: at, Kind: ev.Kind, Actor: ev.Actor, Text: ev.Text,
+		Phase: c.Phase, State: c.State, Version: c.Version, Detail: detail,
+	})
+	if err != nil {
+		return fmt.Errorf("write event %q: %w", ev.Kind, err)
+	}
+	hash := chainHash(prev, body)
+	if _, err := tx.ExecContext(ctx, "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		c.ID, seq, ts(at), ev.Kind, string(body), prev, hash); err != nil {
+		return fmt.Errorf("append event %q: %w", ev.Kind, err)
+	}
+	if err := one(tx.ExecContext(ctx, "UPDATE closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", seq, hash, c.ID, c.Seq)); err != nil {
+		return fmt.Errorf("append event %q: %w", ev.Kind, err)
+	}
+	c.Seq, c.HeadHash = seq, hash
+	return nil
+}
+
+func chainHash(prev string, body []byte) string {
+	h := sha256.New()
+	h.Write([]byte(prev))
+	h.Write([]byte{'\n'})
+	h.Write(body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Events returns a closure's whole history in order, checked: an error names the first entry that does not follow from
+// the one before, was changed, or is missing at the end.
+func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
+	c, err := l.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := l.db.QueryContext(ctx, "SELECT seq, at, kind, body, prev_hash, hash FROM events WHERE closure_id = $1 ORDER BY seq", id)
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []Event
+	prev := ""
+	for rows.Next() {
+		var seq int64
+		var at ts
+		var kind, body, prevHash, hash string
+		if err := rows.Scan(&seq, &at, &kind, &body, &prevHash, &hash); err != nil {
+			return nil, fmt.Errorf("read events: %w", err)
+		}
+		var ev Event
+		if err := json.Unmarshal([]byte(body), &ev); err != nil {
+			return out, &ChainError{id, seq, "its body is not readable"}
+		}
+		switch {
+		case seq != int64(len(out))+1:
+			return out, &ChainError{id, int64(len(out)) + 1, "it is missing"}
+		case prevHash != prev || chainHash(prev, []byte(body)) != hash:
+			return out, &ChainError{id, seq, "its hash does not follow from the entry before it"}
+		case ev.Seq != seq || ev.ClosureID != id || ev.Kind != kind || !ev.At.Equal(time.Time(at)):
+			return out, &ChainError{id, seq, "its columns and its body disagree"}
+		}
+		prev = hash
+		out = append(out, ev)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	// An append may have come between the two reads; what must not happen is a chain shorter than its head was.
+	if int64(len(out)) < c.Seq || out[c.Seq-1].Seq != c.Seq {
+		return out, &ChainError{id, int64(len(out)) + 1, "it is missing at the end"}
+	}
+	return out, nil
+}
+
+// ChainError says where a closure's history was tampered with or damaged.
+type ChainError struct {
+	ClosureID string
+	Seq       int64
+	Why       string
+}
+
+func (e *ChainError) Error() string {
+	return fmt.Sprintf("event %d of closure %s: %s", e.Seq, e.ClosureID, e.Why)
+}

@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"closeout/closure"
+)
+
+const intentColumns = "id, closure_id, environment, account_id, key, n, kind, state, subject, attempt, client_order_id, request," +
+	" amount, relationship_id, banking_day, cash_before, quiet, listed, claimed_at, deadline, absent_at, broker_id, status," +
+	" answer, request_id, answered_at, filled_qty, proceeds, finished"
+
+// Intents returns a closure's intents in the order of their claims.
+func (l *Ledger) Intents(ctx context.Context, id string) ([]closure.Intent, error) {
+	return l.intents(ctx, l.db, id)
+}
+
+func (l *Ledger) intents(ctx context.Context, q queryer, id string) ([]closure.Intent, error) {
+	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE closure_id = $1 ORDER BY key, n", id)
+	if err != nil {
+		return nil, fmt.Errorf("read intents: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []closure.Intent
+	for rows.Next() {
+		i, err := scanIntent(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, rows.Err()
+}
+
+func scanIntent(r row) (closure.Intent, error) {
+	var i closure.Intent
+	var request, listed, amount, cash, filled, proceeds string
+	var quiet int
+	err := r.Scan(&i.ID, &i.ClosureID, &i.Environment, &i.AccountID, &i.Key, &i.N, &i.Kind, &i.State, &i.Subject, &i.Attempt,
+		&i.ClientOrderID, &request, &amount, &i.RelationshipID, &i.BankingDay, &cash, &quiet, &listed, (*ts)(&i.ClaimedAt),
+		(*ts)(&i.Deadline), (*ts)(&i.AbsentAt), &i.BrokerID, &i.Status, &i.Answer, &i.RequestID, (*ts)(&i.AnsweredAt),
+		&filled, &proceeds, &i.Finished)
+	if err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return i, ErrNotFound
+		}
+		return i, fmt.Errorf("read intent: %w", err)
+	}
+	i.Request, i.Quiet = json.RawMessage(request), quiet == 1
+	if err := json.Unmarshal([]byte(listed), &i.Listed); err != nil {
+		return i, fmt.Errorf("read intent %s: %w", i.ID, err)
+	}
+	for _, m := range []struct {
+		text string
+		to   *nullDecimal
+	}{{amount, &i.Amount}, {cash, &i.CashBefore}, {filled, &i.FilledQty}, {proceeds, &i.Proceeds}} {
+		if err := parseMoney(m.text, m.to); err != nil {
+			return i, fmt.Errorf("read intent %s: %w", i.ID, err)
+		}
+	}
+	return i, nil
+}
+
+func insertIntent(ctx context.Context, tx *sql.Tx, i closure.Intent) error {
+	listed, err := json.Marshal(i.Listed)
+	if err != nil {
+		return err
+	}
+	quiet := 0
+	if i.Quiet {
+		quiet = 1
+	}
+	args := []any{
+		i.ID, i.ClosureID, string(i.Environment), i.AccountID, i.Key, i.N, string(i.Kind), string(i.State), i.Subject,
+		i.Attempt, i.ClientOrderID, string(i.Request), money(i.Amount), i.RelationshipID, i.BankingDay, money(i.CashBefore),
+		quiet, string(listed), ts(i.ClaimedAt), ts(i.Deadline), ts(i.AbsentAt), i.BrokerID, i.Status, i.Answer, i.RequestID,
+		ts(i.AnsweredAt), money(i.FilledQty), money(i.Proceeds), i.Finished,
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO intents ("+intentColumns+") VALUES ("+places(1, len(args))+")", args...); err != nil {
+		if isUnique(err) {
+			return fmt.Errorf("%w: another intent of this account stands in the way", ErrStale)
+		}
+		return fmt.Errorf("insert intent: %w", err)
+	}
+	return nil
+}
+
+// updateIntent writes what was learned of an intent, where its state is still the one that was read.
+func updateIntent(ctx context.Context, tx *sql.Tx, was closure.IntentState, i closure.Intent) error {
+	err := one(tx.ExecContext(ctx, "UPDATE intents SET state = $1, deadline = $2, absent_at = $3, broker_id = $4, status = $5, answer = $6,"+
+		" request_id = $7, answered_at = $8, filled_qty = $9, proceeds = $10, finished = $11 WHERE id = $12 AND state = $13",
+		string(i.State), ts(i.Deadline), ts(i.AbsentAt), i.BrokerID, i.Status, i.Answer, i.RequestID, ts(i.AnsweredAt),
+		money(i.FilledQty), money(i.Proceeds), i.Finished, i.ID, string(was)))
+	if err != nil && isUnique(err) {
+		return fmt.Errorf("%w: another intent has this transfer", ErrStale)
+	}
+	if err != nil {
+		return fmt.Errorf("update intent: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"closeout/closure"
+)
+
+// Load reads a closure and then its intents. In this order no claim can slip between them unseen: a claim moves the row,
+// so whoever read the row before it loses every later compare-and-set.
+func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error) {
+	c, err := l.Get(ctx, id)
+	if err != nil {
+		return c, nil, err
+	}
+	is, err := l.Intents(ctx, id)
+	return c, is, err
+}
+
+// Claim moves the row and writes the intents of one effect, in one durable transaction. Each intent's key is the version
+// that the claim makes. Send is an intent that is new (no ID yet) or an unknown one that is to be sent again. ErrStale:
+// somebody else moved first, or the account has another transfer on the wire or on this banking day; nothing may be sent.
+// Any other error leaves it open whether the claim was written: nothing may be sent either.
+func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
+	next, _, err := closure.Apply(c, ch, l.policy)
+	if err != nil {
+		return c, nil, err
+	}
+	out := make([]closure.Intent, len(send))
+	err = l.tx(ctx, func(tx *sql.Tx) error {
+		if err := l.move(ctx, tx, c, &next); err != nil {
+			return err
+		}
+		for n, i := range send {
+			if i.Kind == closure.TransferIntent {
+				if err := noneLate(ctx, tx, c.ID); err != nil {
+					return err
+				}
+			}
+			if i.ID != "" {
+				if err := updateIntent(ctx, tx, closure.IntentSending, i); err != nil {
+					return err
+				}
+				out[n] = i
+				continue
+			}
+			i.ID = fmt.Sprintf("%s/%d/%d", c.ID, next.Version, n)
+			i.ClosureID, i.Environment, i.AccountID = c.ID, c.Environment, c.AccountID
+			i.Key, i.N, i.State = next.Version, n, closure.IntentSending
+			if err := insertIntent(ctx, tx, i); err != nil {
+				return err
+			}
+			out[n] = i
+		}
+		return l.write(ctx, tx, c, &next, &ev)
+	})
+	if err != nil {
+		return c, nil, fmt.Errorf("claim: %w", err)
+	}
+	return next, out, nil
+}
+
+// noneLate refuses a transfer while one that was given up for lost has turned up: a person must look first.
+func noneLate(ctx context.Context, tx *sql.Tx, id string) error {
+	var n int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM intents WHERE closure_id = $1 AND state = 'late'", id).Scan(&n); err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("%w: a transfer given up for lost has turned up", ErrStale)
+	}
+	return nil
+}
+
+// Record writes the broker's answer on an intent by its id, whatever the row has become. An answer that the broker took
+// it, over an intent that was given up, makes it late. The intent as it then stands is returned.
+func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error) {
+	out := answered
+	err := l.tx(ctx, func(tx *sql.Tx) error {
+		c, err := l.lock(ctx, tx, answered.ClosureID)
+		if err != nil {
+			return err
+		}
+		now, err := scanIntent(tx.QueryRowContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE id = $1", answered.ID))
+		if err != nil {
+			return err
+		}
+		switch {
+		case now.State == closure.IntentSending:
+		case now.State == closure.IntentVoid && answered.State == closure.IntentSent:
+			out.State = closure.IntentLate
+			ev.Kind, ev.Text = "late", "a transfer given up for lost was taken by the broker after all: "+ev.Text
+		default: // adopted from a list meanwhile, or refused after it was given up: only the history learns of it
+			out = now
+			return l.write(ctx, tx, c, &c, &ev)
+		}
+		if err := updateIntent(ctx, tx, now.State, out); err != nil {
+			return err
+		}
+		return l.write(ctx, tx, c, &c, &ev)
+	})
+	if err != nil {
+		return answered, fmt.Errorf("record answer: %w", err)
+	}
+	return out, nil
+}
+
+// lock takes the row for the rest of the transaction by updating it, and reads it.
+func (l *Ledger) lock(ctx context.Context, tx *sql.Tx, id string) (closure.Closure, error) {
+	return l.scan(tx.QueryRowContext(ctx, "UPDATE closures SET seq = seq WHERE id = $1 RETURNING "+closureColumns, id))
+}
+
+// Learned is an intent as a visit leaves it, and the state in which the visit found it.
+type Learned struct {
+	Was    closure.IntentState
+	Intent closure.Intent
+}
+
+// Save ends a visit: the row as Apply says, what was learned of the intents, and the events, in one transaction.
+// ErrStale: another visit or a command came first, and nothing was written.
+func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []Learned, evs ...closure.Event) (closure.Closure, error) {
+	next, ev, err := closure.Apply(c, ch, l.policy)
+	if err != nil {
+		return c, err
+	}
+	err = l.tx(ctx, func(tx *sql.Tx) error {
+		if err := l.move(ctx, tx, c, &next); err != nil {
+			return err
+		}
+		for _, i := range learned {
+			if err := updateIntent(ctx, tx, i.Was, i.Intent); err != nil {
+				return err
+			}
+		}
+		all := make([]*closure.Event, 0, len(evs)+1)
+		for i := range evs {
+			all = append(all, &evs[i])
+		}
+		return l.write(ctx, tx, c, &next, append(all, ev)...)
+	})
+	if err != nil {
+		return c, fmt.Errorf("save: %w", err)
+	}
+	return next, nil
+}
+
+// Command locks the row, reads its intents and lets decide make the change, in one transaction: what it decides on can't
+// move under it. A NotAllowedError of decide or of Apply is returned as it is.
+func (l *Ledger) Command(ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error)) (closure.Closure, error) {
+	var next closure.Closure
+	err := l.tx(ctx, func(tx *sql.Tx) error {
+		c, err := l.lock(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		is, err := l.intents(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		ch, err := decide(c, is)
+		if err != nil {
+			return err
+		}
+		var ev *closure.Event
+		if next, ev, err = closure.Apply(c, ch, l.policy); err != nil {
+			return err
+		}
+		if err := l.move(ctx, tx, c, &next); err != nil {
+			return err
+		}
+		if c.State == closure.Failed && next.State == closure.Running { // resumed: a person has seen the late ones
+			if _, err := tx.ExecContext(ctx, "UPDATE intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
+				return err
+			}
+		}
+		return l.write(ctx, tx, c, &next, ev)
+	})
+	if err != nil {
+		return next, fmt.Errorf("command: %w", err)
+	}
+	return next, nil
+}

@@ -1,0 +1,230 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"closeout/calendar"
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/readiness"
+)
+
+const (
+	// furthest is how far ahead a closure can be asked for: nobody knows an account's fate much longer.
+	furthest = 90 * 24 * time.Hour
+
+	// scheduling is how long, in machine time, an answer waits for the queue. The closure is safe without it.
+	scheduling = 2 * time.Second
+)
+
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+
+// InitiateBody is what a client asks for.
+type InitiateBody struct {
+	RelationshipID string     `json:"ach_relationship_id" format:"uuid" minLength:"36" maxLength:"36" doc:"The account's APPROVED ACH relationship to pay to; it can't be changed later"`
+	Liquidation    bool       `json:"confirm_liquidation,omitempty" doc:"Must be true: every position is sold"`
+	Irreversible   bool       `json:"confirm_irreversible,omitempty" doc:"Must be true: a closed account can't be opened again"`
+	Priority       string     `json:"priority,omitempty" enum:"urgent,normal,bulk" default:"normal"`
+	NotBefore      *time.Time `json:"not_before,omitempty" doc:"Starts then; at most 90 days ahead. A time in the past means now"`
+	UserID         string     `json:"user_id,omitempty" maxLength:"200" doc:"Whose account it is, in the client's own books"`
+	Email          string     `json:"email,omitempty" format:"email" maxLength:"254" doc:"Where the customer is written to"`
+	Reason         string     `json:"reason,omitempty" maxLength:"500" doc:"Why, for the record"`
+}
+
+type initiateInput struct {
+	AccountID string `path:"account_id" format:"uuid" minLength:"36" maxLength:"36"`
+	Body      InitiateBody
+}
+
+// Initiated is the answer to an initiate that was accepted, now or earlier.
+type Initiated struct {
+	Success        bool                 `json:"success"`
+	JobID          string               `json:"job_id"`
+	Confirmation   string               `json:"confirmation_number" doc:"What the customer quotes"`
+	AccountID      string               `json:"account_id"`
+	Status         string               `json:"status" doc:"pending_closure"`
+	State          closure.State        `json:"state"`
+	Message        string               `json:"message"`
+	ExpectedFinish *time.Time           `json:"expected_finish" doc:"By the market's and the banks' calendars; null where nobody can tell"`
+	Estimated      string               `json:"estimated_completion" doc:"The same in words"`
+	Transfers      *int                 `json:"transfers,omitempty" doc:"About how many ACH transfers the payout takes"`
+	Payout         *readiness.USD       `json:"estimated_payout,omitempty"`
+	NotBefore      *time.Time           `json:"not_before,omitempty"`
+	NextSteps      []string             `json:"next_steps"`
+	Obstacles      []readiness.Obstacle `json:"obstacles,omitempty" doc:"What the closure will wait for"`
+}
+
+type initiateOutput struct {
+	Status   int
+	Location string `header:"Location"`
+	Body     Initiated
+}
+
+// initiate accepts a closure. The ledger is asked before the broker, so that a client that asks again is answered even
+// while the broker is away; the row is the promise, and everything after its commit may fail.
+func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutput, error) {
+	account, bank := strings.ToLower(in.AccountID), strings.ToLower(in.Body.RelationshipID)
+	start, err := s.validate(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	open, err := s.Ledger.OfAccount(ctx, account)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+	case err != nil:
+		return nil, ledgerProblem(err)
+	case !open.State.Ended():
+		return s.again(ctx, open, bank)
+	}
+	report, err := s.Readiness.Check(ctx, account, bank)
+	if err != nil {
+		return nil, readinessProblem(err)
+	}
+	if blocking := report.Blocking(); len(blocking) > 0 {
+		return nil, obstacleProblem(blocking)
+	}
+	if report.Bank == nil || report.Holdings == nil {
+		return nil, internal.problem("The log has the cause under the request_id.").because(errors.New("readiness: no obstacle, and neither bank nor holdings"))
+	}
+	c, created, err := s.Ledger.Create(ctx, ledger.Wish{
+		AccountID: account, RelationshipID: bank, Fingerprint: report.Bank.Fingerprint,
+		UserID: in.Body.UserID, Email: in.Body.Email, Cause: in.Body.Reason,
+		Priority: closure.Priority(in.Body.Priority), NotBefore: start, Actor: "api:" + entryOf(ctx).key,
+	})
+	if err != nil {
+		return nil, ledgerProblem(err)
+	}
+	if !created { // somebody else asked while the broker was read
+		return s.again(ctx, c, bank)
+	}
+	s.schedule(ctx, c)
+
+	finish := s.Readiness.Finish(report, c.NotBefore)
+	out := s.initiated(c, finish, "The closure is accepted.")
+	out.Transfers, out.Payout, out.Obstacles = &report.Transfers, &report.Estimate, report.Obstacles
+	return &initiateOutput{Status: http.StatusAccepted, Location: "/api/job-status/" + c.ID, Body: out}, nil
+}
+
+// schedule asks for the first visit. A client that hung up has been promised it all the same.
+func (s *server) schedule(ctx context.Context, c closure.Closure) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), scheduling)
+	defer cancel()
+	if err := s.Schedule(ctx, c); err != nil {
+		entryOf(ctx).scheduled = err
+	}
+}
+
+// again answers a wish for an account whose closure is open: the same wish is no second closure, another bank is refused.
+func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*initiateOutput, error) {
+	if c.RelationshipID != bank {
+		p := otherBank.problem("The account has an open closure, " + c.Confirmation + ", that pays to another bank.").
+			hinting("The bank of a closure can't be changed. Cancel it while nothing irreversible was sent, then initiate again.")
+		p.ClosureID = c.ID
+		return nil, p
+	}
+	intents, err := s.Ledger.Intents(ctx, c.ID)
+	if err != nil {
+		return nil, ledgerProblem(err)
+	}
+	message := "The closure is open already."
+	if c.State != closure.Running {
+		message = fmt.Sprintf("The closure is open already and %s: %s.", c.State, c.Why)
+	}
+	out := s.initiated(c, s.Readiness.Expect(c, intents), message)
+	return &initiateOutput{Status: http.StatusOK, Location: "/api/job-status/" + c.ID, Body: out}, nil
+}
+
+func (s *server) initiated(c closure.Closure, finish time.Time, message string) Initiated {
+	out := Initiated{
+		Success: true, JobID: c.ID, Confirmation: c.Confirmation, AccountID: c.AccountID, Status: "pending_closure", State: c.State,
+		Message: message, ExpectedFinish: orNull(finish), Estimated: inWords(c, finish), NotBefore: orNull(c.NotBefore),
+		NextSteps: []string{},
+	}
+	for _, step := range closure.Road[c.Phase.Number()-1:] {
+		out.NextSteps = append(out.NextSteps, fmt.Sprintf("%s: %s", step.Phase, step.Does))
+	}
+	return out
+}
+
+// validate checks what the schema can't say, and gives the time at which the closure starts; zero means now.
+func (s *server) validate(b InitiateBody) (time.Time, error) {
+	p := notConfirmed.problem("Closing an account needs both confirmations to be true.").
+		hinting("Show the customer what will happen, then send both as true.")
+	if !b.Liquidation {
+		p.Errors = append(p.Errors, Fault{"body.confirm_liquidation", "must be true: every position of the account is sold"})
+	}
+	if !b.Irreversible {
+		p.Errors = append(p.Errors, Fault{"body.confirm_irreversible", "must be true: a closed account can't be opened again"})
+	}
+	if len(p.Errors) > 0 {
+		return time.Time{}, p
+	}
+	p = invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	for _, field := range []struct{ name, value string }{{"user_id", b.UserID}, {"email", b.Email}, {"reason", b.Reason}} {
+		if strings.ContainsFunc(field.value, unicode.IsControl) {
+			p.Errors = append(p.Errors, Fault{"body." + field.name, "must not contain control characters, line breaks included"})
+		}
+	}
+	var start time.Time
+	if b.NotBefore != nil {
+		now := s.Clock.Now()
+		if b.NotBefore.After(now.Add(furthest)) {
+			p.Errors = append(p.Errors, Fault{"body.not_before", "must be at most 90 days ahead, that is by " + now.Add(furthest).Format(time.RFC3339)})
+		} else if b.NotBefore.After(now) {
+			start = b.NotBefore.UTC()
+		}
+	}
+	if len(p.Errors) > 0 {
+		return start, p
+	}
+	return start, nil
+}
+
+func ledgerProblem(err error) *Problem {
+	return ledgerDown.problem("The ledger does not answer, so that nothing can be promised now.").
+		hinting("Ask again: the same wish twice is one closure.").because(err)
+}
+
+func readinessProblem(err error) *Problem {
+	if errors.Is(err, readiness.ErrNoAccount) {
+		return noAccount.problem("The broker knows no account of this id.").
+			hinting("Check the id, and whether the account belongs to this environment.")
+	}
+	return brokerUnreadable.problem("The broker could not be read, so that nothing is known of the account. Nothing was changed.").
+		hinting("Ask again after the time in Retry-After.").because(err)
+}
+
+// orNull is a pointer to a time, and nil for the zero time.
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+// inWords says when a closure will be finished, to a customer.
+func inWords(c closure.Closure, finish time.Time) string {
+	switch {
+	case c.State == closure.Closed:
+		return "closed on " + day(c.EndedAt)
+	case c.State == closure.Canceled:
+		return "canceled on " + day(c.EndedAt)
+	case c.State != closure.Running:
+		return "not known: the closure is " + string(c.State)
+	case c.Who != closure.Nobody:
+		return "not known: the " + string(c.Who) + " must act first"
+	case finish.IsZero():
+		return "not known"
+	}
+	return "about " + day(finish)
+}
+
+func day(t time.Time) string { return t.In(calendar.NewYork).Format("Monday, January 2, 2006") }

@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/sirupsen/logrus"
+)
+
+// maxBody is the largest body, in bytes, that anything under /api takes.
+const maxBody = 64 << 10
+
+// entry is what one request's line in the log will say. It lives in the request's context.
+type entry struct {
+	requestID string
+	key       string // the name of the API key
+	code      string // of the problem answered
+	cause     error  // of the problem, for the log alone
+	scheduled error  // why the queue did not take a visit; the sweep will give it one
+}
+
+type entryKey struct{}
+
+// entryOf is the request's entry; outside of a request, one that nobody reads.
+func entryOf(ctx context.Context) *entry {
+	if e, ok := ctx.Value(entryKey{}).(*entry); ok {
+		return e
+	}
+	return &entry{}
+}
+
+var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// begin gives each request its id, and writes its one line when it is over. The route is logged as it is declared, never as
+// it came: an address can hold anything.
+func (s *server) begin(c *gin.Context) {
+	e := &entry{requestID: c.GetHeader("X-Request-ID")}
+	if !saneID.MatchString(e.requestID) {
+		e.requestID = rand.Text()
+	}
+	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), entryKey{}, e))
+	c.Header("X-Request-ID", e.requestID)
+	start := time.Now()
+	defer func() { s.logRequest(c, e, time.Since(start)) }()
+	c.Next()
+}
+
+func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
+	status := c.Writer.Status()
+	fields := logrus.Fields{
+		"method": c.Request.Method, "route": c.FullPath(), "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
+	}
+	if fields["route"] == "" {
+		fields["route"] = "none"
+	}
+	if e.key != "" {
+		fields["key"] = e.key
+	}
+	if a := c.Param("account_id"); uuidForm.MatchString(a) {
+		fields["account"] = "…" + strings.ToLower(a[len(a)-6:])
+	}
+	if e.code != "" {
+		fields["code"] = e.code
+	}
+	if e.cause != nil {
+		fields["error"] = e.cause.Error()
+	}
+	if e.scheduled != nil {
+		fields["schedule_error"] = e.scheduled.Error()
+	}
+	level := logrus.InfoLevel
+	switch {
+	case status >= http.StatusInternalServerError:
+		level = logrus.ErrorLevel
+	case e.scheduled != nil:
+		level = logrus.WarnLevel
+	case c.FullPath() == "/health" || c.FullPath() == "/ready":
+		level = logrus.DebugLevel // a probe comes every few seconds
+	}
+	s.Log.WithFields(fields).Log(level, "request")
+}
+
+// recovery turns a panic into a problem. http.ErrAbortHandler goes on: that is how a handler hangs up.
+func (s *server) recovery(c *gin.Context) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(v)
+		}
+		c.Abort()
+		e := entryOf(c.Request.Context())
+		e.code, e.cause = internal.code, fmt.Errorf("panic: %v", v)
+		s.Log.WithFields(logrus.Fields{"request_id": e.requestID, "stack": string(debug.Stack())}).Error("panic in a request")
+		if !c.Writer.Written() {
+			internal.problem("The log has the cause under the request_id.").because(e.cause).write(c.Writer, c.Request)
+		}
+	}()
+	c.Next()
+}
+
+// headers are those that keep a browser from doing what no client of ours needs.
+func headers(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	csp := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+	if monitored(c.Request) { // asynqmon's two pages of inline script; its fonts from elsewhere stay out
+		csp = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+	}
+	h.Set("Content-Security-Policy", csp)
+	if !strings.HasPrefix(c.Request.URL.Path, MonitoringPath+"/static/") {
+		h.Set("Cache-Control", "no-store")
+	}
+}
+
+func under(r *http.Request, prefix string) bool {
+	return r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/")
+}
+
+func monitored(r *http.Request) bool { return under(r, MonitoringPath) }
+
+// guard asks for a key by the address and not by the route, so that no route under /api can be added without one, and
+// nobody without a key learns which there are.
+func (s *server) guard(c *gin.Context) {
+	r := c.Request
+	api := under(r, "/api")
+	if !api && !monitored(r) {
+		return
+	}
+	presented := r.Header.Get("X-API-Key")
+	if presented == "" {
+		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+			presented = strings.TrimSpace(token)
+		}
+	}
+	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
+		_, presented, _ = r.BasicAuth()
+	}
+	name, ok := s.Keys.who(presented)
+	if ok {
+		entryOf(r.Context()).key = name
+		return
+	}
+	if api {
+		c.Header("WWW-Authenticate", `Bearer realm="closeout"`)
+	} else {
+		c.Header("WWW-Authenticate", `Basic realm="closeout: any name, and an API key as the password", charset="UTF-8"`)
+	}
+	p := wrongKey.problem("The API key is not one of this service's.").hinting("Check the key for a cut or a stray blank, and whether it is meant for this environment.")
+	if presented == "" {
+		p = noKey.problem("The request has no API key.").hinting("Send it as the header X-API-Key: …, or as Authorization: Bearer ….")
+	}
+	p.write(c.Writer, r)
+	c.Abort()
+}
+
+// limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.
+func limit(c *gin.Context) {
+	if !under(c.Request, "/api") {
+		return
+	}
+	if c.Request.ContentLength > maxBody {
+		c.Header("Connection", "close") // or the client would have to send all of it first
+		tooLarge().write(c.Writer, c.Request)
+		c.Abort()
+		return
+	}
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+}
+
+// sameSite refuses what a page of another site makes a browser send along with a remembered password.
+func sameSite(c *gin.Context) {
+	if err := http.NewCrossOriginProtection().Check(c.Request); err != nil {
+		crossOrigin.problem("A page of another site may not do this.").because(err).write(c.Writer, c.Request)
+		c.Abort()
+	}
+}

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/readiness"
+)
+
+type accountInput struct {
+	AccountID string `path:"account_id" format:"uuid" minLength:"36" maxLength:"36"`
+}
+
+// Progress is how far a closure is. The first block has the shape that earlier clients know.
+type Progress struct {
+	AccountID    string        `json:"account_id"`
+	CurrentStep  string        `json:"current_step" doc:"The step's earlier name: initiated, canceling_orders, liquidating_positions, waiting_settlement, withdrawing_funds, closing_account, completed, failed, canceled"`
+	Completed    int           `json:"steps_completed"`
+	Total        int           `json:"total_steps"`
+	Details      StatusDetails `json:"status_details"`
+	Estimated    string        `json:"estimated_completion" doc:"In words"`
+	LastUpdated  time.Time     `json:"last_updated"`
+	Confirmation string        `json:"confirmation_number"`
+	InitiatedAt  time.Time     `json:"initiated_at"`
+
+	JobID          string          `json:"job_id"`
+	Phase          closure.Phase   `json:"phase"`
+	State          closure.State   `json:"state"`
+	ExpectedFinish *time.Time      `json:"expected_finish" doc:"Null where nobody can tell"`
+	FinishedAt     *time.Time      `json:"finished_at" doc:"When it was closed or canceled"`
+	Steps          []Step          `json:"steps"`
+	Waiting        *Waiting        `json:"waiting" doc:"Why it does not go on; null once it is over"`
+	Money          readiness.Money `json:"money"`
+	Failures       int             `json:"failures" doc:"Errors in a row"`
+	LastError      string          `json:"last_error,omitempty"`
+}
+
+// StatusDetails says in short what the closure does now.
+type StatusDetails struct {
+	AccountStatus string `json:"account_status" doc:"pending_closure, closed or active"`
+	Text          string `json:"text"`
+	Ready         bool   `json:"ready_for_next_step" doc:"Whether nothing but its turn is waited for"`
+}
+
+// Step is one phase of the road, and whether it is done, current or todo.
+type Step struct {
+	Name  closure.Phase `json:"name"`
+	Does  string        `json:"does"`
+	State string        `json:"state" enum:"done,current,todo"`
+}
+
+// Waiting is why a closure does not go on, until when, and who can change that.
+type Waiting struct {
+	Reason closure.Reason `json:"reason" doc:"Stable"`
+	Why    string         `json:"why"`
+	Until  *time.Time     `json:"until" doc:"When it looks again; null if it has stopped"`
+	Who    closure.Who    `json:"who_must_act" doc:"customer, operator or broker; empty if time will do"`
+	Hint   string         `json:"hint,omitempty" doc:"What they can do"`
+}
+
+type progressOutput struct{ Body Progress }
+
+func (s *server) progress(ctx context.Context, in *accountInput) (*progressOutput, error) {
+	c, err := s.Ledger.OfAccount(ctx, strings.ToLower(in.AccountID))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, noClosure.problem("No closure was ever asked for this account.").hinting("Check the account's id, and whether this is the right environment.")
+	}
+	if err != nil {
+		return nil, ledgerProblem(err)
+	}
+	intents, err := s.Ledger.Intents(ctx, c.ID)
+	if err != nil {
+		return nil, ledgerProblem(err)
+	}
+	return &progressOutput{s.progressOf(c, intents)}, nil
+}
+
+func (s *server) progressOf(c closure.Closure, intents []closure.Intent) Progress {
+	finish := s.Readiness.Expect(c, intents)
+	p := Progress{
+		AccountID: c.AccountID, CurrentStep: earlierStep(c), Completed: c.Phase.Number() - 1, Total: len(closure.Road),
+		Estimated: inWords(c, finish), LastUpdated: c.UpdatedAt, Confirmation: c.Confirmation, InitiatedAt: c.CreatedAt,
+		JobID: c.ID, Phase: c.Phase, State: c.State, ExpectedFinish: orNull(finish), Waiting: waitingOf(c),
+		Money: readiness.MoneyOf(c, intents), Failures: c.Failures, LastError: c.LastError,
+	}
+	p.Details = StatusDetails{AccountStatus: "pending_closure", Text: c.Why, Ready: c.State == closure.Running && !c.DueAt.After(s.Clock.Now())}
+	switch c.State {
+	case closure.Closed:
+		p.Completed = p.Total
+		p.Details.AccountStatus = "closed"
+		p.FinishedAt = orNull(c.EndedAt)
+	case closure.Canceled:
+		p.Details.AccountStatus = "active"
+		p.FinishedAt = orNull(c.EndedAt)
+	case closure.Running, closure.Paused, closure.Failed, closure.Dead:
+	}
+	for _, step := range closure.Road {
+		state := "todo"
+		switch n := step.Phase.Number(); {
+		case n <= p.Completed:
+			state = "done"
+		case n == c.Phase.Number() && !c.State.Ended():
+			state = "current"
+		}
+		p.Steps = append(p.Steps, Step{step.Phase, step.Does, state})
+	}
+	return p
+}
+
+func waitingOf(c closure.Closure) *Waiting {
+	if c.State.Ended() {
+		return nil
+	}
+	w := &Waiting{Reason: c.Reason, Why: c.Why, Who: c.Who, Hint: closure.Reasons[c.Reason].Hint}
+	if c.State == closure.Running {
+		w.Until = orNull(c.DueAt)
+		if c.Failures > 0 {
+			w.Why += "; the last try ended with an error and is repeated: " + c.LastError
+		}
+	}
+	return w
+}
+
+// earlierStep is the name that the earlier system's clients know for where a closure is.
+func earlierStep(c closure.Closure) string {
+	switch c.State {
+	case closure.Closed:
+		return "completed"
+	case closure.Canceled:
+		return "canceled"
+	case closure.Failed, closure.Dead:
+		return "failed"
+	case closure.Running, closure.Paused:
+	}
+	if c.StartedAt.IsZero() {
+		return "initiated"
+	}
+	switch c.Phase {
+	case closure.Settlement:
+		return "waiting_settlement"
+	case closure.Withdrawal:
+		return "withdrawing_funds"
+	case closure.Closing:
+		return "closing_account"
+	case closure.Liquidation:
+		if c.Reason == closure.OrdersCanceling {
+			return "canceling_orders"
+		}
+	}
+	return "liquidating_positions"
+}
+
+type readinessOutput struct{ Body readiness.Report }
+
+// readinessInput may name the bank that is meant, so that a client can ask exactly what initiate would say.
+type readinessInput struct {
+	AccountID      string `path:"account_id" format:"uuid" minLength:"36" maxLength:"36"`
+	RelationshipID string `query:"ach_relationship_id" format:"uuid" minLength:"36" maxLength:"36" doc:"The bank that is meant; without it, any approved one will do"`
+}
+
+func (s *server) checkReadiness(ctx context.Context, in *readinessInput) (*readinessOutput, error) {
+	r, err := s.Readiness.Check(ctx, strings.ToLower(in.AccountID), strings.ToLower(in.RelationshipID))
+	if err != nil {
+		return nil, readinessProblem(err)
+	}
+	return &readinessOutput{r}, nil
+}

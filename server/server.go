@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/sirupsen/logrus"
+
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/readiness"
+)
+
+// MonitoringPath is where Options.Monitoring is served.
+const MonitoringPath = "/monitoring"
+
+// Readiness is what the server knows of the broker; a readiness.Checker has it.
+type Readiness interface {
+	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
+	Finish(r readiness.Report, start time.Time) time.Time
+	Expect(c closure.Closure, intents []closure.Intent) time.Time
+}
+
+// Options are what a server is made of. Ledger, Schedule, Readiness and Keys are needed.
+type Options struct {
+	Ledger *ledger.Ledger
+
+	// Schedule asks for a closure's next visit. Its error is only logged: the sweep finds the row.
+	Schedule  func(context.Context, closure.Closure) error
+	Readiness Readiness
+	Keys      Keys
+
+	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
+	Monitoring http.Handler
+
+	Clock  closure.Clock
+	Policy closure.Policy
+
+	// Health says what else must work for /ready, by name: a nil error means that it does. This field is optional.
+	Health func(context.Context) map[string]error
+
+	// Log gets one line for each request. Nil means that nothing is logged.
+	Log     *logrus.Logger
+	Version string
+}
+
+type server struct{ Options }
+
+func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes to the standard output
+
+// New makes the handler of everything this service answers over HTTP. Timeouts are the caller's http.Server's. The error
+// names each option that is missing.
+func New(o Options) (http.Handler, error) {
+	var missing []error
+	for name, is := range map[string]bool{
+		"Ledger": o.Ledger == nil, "Schedule": o.Schedule == nil, "Readiness": o.Readiness == nil, "Keys": len(o.Keys.all) == 0,
+	} {
+		if is {
+			missing = append(missing, errors.New("server: the option "+name+" is missing"))
+		}
+	}
+	if len(missing) > 0 {
+		slices.SortFunc(missing, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return nil, errors.Join(missing...)
+	}
+	if o.Log == nil {
+		o.Log = logrus.New()
+		o.Log.SetOutput(io.Discard)
+	}
+	s := &server{o}
+
+	r := gin.New()
+	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key
+	r.HandleMethodNotAllowed = true
+	if err := r.SetTrustedProxies(nil); err != nil {
+		return nil, err
+	}
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, limit)
+	r.NoRoute(func(c *gin.Context) {
+		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
+	})
+	r.NoMethod(func(c *gin.Context) {
+		p := noMethod.problem(c.Request.Method + " is not allowed here.")
+		p.allow = c.Writer.Header().Get("Allow")
+		p.write(c.Writer, c.Request)
+	})
+	if o.Monitoring != nil {
+		r.Any(MonitoringPath, gin.WrapH(o.Monitoring))
+		r.Any(MonitoringPath+"/*any", gin.WrapH(o.Monitoring))
+	}
+	api := humagin.New(r, s.config())
+	s.register(api)
+	describe(api.OpenAPI().Components.Schemas)
+	return r, nil
+}
+
+// describe mends what huma can't learn from the types: answers may grow, and two of their objects may be null.
+func describe(schemas huma.Registry) {
+	all := schemas.Map()
+	for name, schema := range all {
+		if name != "InitiateBody" {
+			schema.AdditionalProperties = nil
+		}
+	}
+	orNothing := func(in, field string) {
+		p := all[in].Properties[field]
+		all[in].Properties[field] = &huma.Schema{Description: p.Description, AnyOf: []*huma.Schema{{Ref: p.Ref}, {Type: "null"}}}
+	}
+	orNothing("Job", "result")
+	orNothing("Progress", "waiting")
+}
+
+func (s *server) config() huma.Config {
+	cfg := huma.DefaultConfig("Closeout", s.Version)
+	cfg.Info.Description = "Closes Alpaca Broker API accounts: sells what they hold, waits for settlement, pays the customer out by ACH, closes the account.\n\n" +
+		"Sums are strings of dollars with two places; times are RFC 3339. Errors are RFC 9457 problems with a stable `code`; each answer carries an `X-Request-ID`."
+	cfg.CreateHooks = nil
+	cfg.DocsPath, cfg.SchemasPath = "", ""
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
+		"bearer": {Type: "http", Scheme: "bearer"},
+	}
+	cfg.Security = []map[string][]string{{"key": {}}, {"bearer": {}}}
+	cfg.Transformers = []huma.Transformer{func(ctx huma.Context, _ string, v any) (any, error) {
+		if p, ok := v.(*Problem); ok {
+			return p.seenBy(entryOf(ctx.Context())), nil
+		}
+		return v, nil
+	}}
+	return cfg
+}
+
+// register is the table of contents. The console and asynqmon stand beside it.
+func (s *server) register(api huma.API) {
+	closures, service := []string{"Closures"}, []string{"Service"}
+	open := []map[string][]string{{}}
+
+	initiate := huma.Operation{
+		OperationID: "initiate", Method: http.MethodPost, Path: "/api/account-closure/initiate/{account_id}", Tags: closures,
+		Summary:       "Close an account",
+		Description:   "A 202 means that the closure is written down and will be carried out. Asking again for the same account and bank answers 200 with the same job; another bank is refused with 409 while the closure is open.",
+		DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody + 1, // the reader below it refuses what is larger than maxBody
+		Errors: []int{400, 401, 404, 409, 413, 415, 422, 503},
+	}
+	initiate.Responses = map[string]*huma.Response{"200": {
+		Description: "The closure was open already",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Ref: "#/components/schemas/Initiated"}}},
+	}}
+	huma.Register(api, initiate, s.initiate)
+	huma.Register(api, huma.Operation{
+		OperationID: "progress", Method: http.MethodGet, Path: "/api/account-closure/progress/{account_id}", Tags: closures,
+		Summary: "How far an account's latest closure is, why it waits and who must act", Errors: []int{401, 404, 422, 503},
+	}, s.progress)
+	huma.Register(api, huma.Operation{
+		OperationID: "check-readiness", Method: http.MethodGet, Path: "/api/account-closure/check-readiness/{account_id}", Tags: closures,
+		Summary: "What closing an account would need, and what stands in the way", Errors: []int{401, 404, 422, 503},
+	}, s.checkReadiness)
+	huma.Register(api, huma.Operation{
+		OperationID: "job-status", Method: http.MethodGet, Path: "/api/job-status/{job_id}", Tags: closures,
+		Summary: "A closure as a job", Errors: []int{401, 404, 422, 503},
+	}, s.job)
+	huma.Register(api, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: service, Security: open,
+		Summary: "Whether this process is alive",
+	}, s.health)
+	huma.Register(api, huma.Operation{
+		OperationID: "ready", Method: http.MethodGet, Path: "/ready", Tags: service, Security: open,
+		Summary: "Whether what this process needs answers", Errors: []int{503},
+	}, s.ready)
+}

@@ -1,0 +1,142 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"closeout/closure"
+)
+
+// ErrConflict says that a task with this ID stands in the queue already: scheduled, pending, active, retrying or archived.
+var ErrConflict = errors.New("the queue has this task already")
+
+// Condition is where a task stands.
+type Condition int
+
+// The conditions that the sweep tells apart.
+const (
+	Missing   Condition = iota
+	Waiting             // pending, or waiting for a retry
+	Scheduled           // for the time in Seen.At
+	Active              // a worker has it, or had it: see Seen.Orphaned
+	Archived
+)
+
+// Seen is what the queue says of a task.
+type Seen struct {
+	Condition Condition
+	At        time.Time // machine time for which it is scheduled
+	Orphaned  bool      // active, and no worker holds a lease on it
+}
+
+// Queue enqueues visits on Asynq and says what became of them.
+type Queue struct {
+	rdb       redis.UniversalClient
+	clock     closure.Clock
+	timeout   time.Duration
+	inspector *asynq.Inspector
+
+	mu     sync.Mutex
+	client *asynq.Client
+}
+
+// NewQueue makes a queue on a Redis connection that the caller owns. timeout is machine time for one visit.
+func NewQueue(rdb redis.UniversalClient, clock closure.Clock, timeout time.Duration) *Queue {
+	return &Queue{
+		rdb: rdb, clock: clock, timeout: timeout,
+		inspector: asynq.NewInspectorFromRedisClient(rdb), client: asynq.NewClientFromRedisClient(rdb),
+	}
+}
+
+// Schedule enqueues the visit of the closure's present version, due at its due time. It never runs early: Asynq cuts a
+// due time to whole seconds, so it is rounded up to the next. ErrConflict: the task is there already.
+func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
+	p := PayloadOf(c)
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	opts := []asynq.Option{
+		asynq.TaskID(p.ID()), asynq.Queue(QueueFor(c.Priority)), asynq.MaxRetry(MaxRetry), asynq.Timeout(q.timeout),
+	}
+	now := time.Now()
+	if wait := q.clock.Machine(c.DueAt.Sub(q.clock.At(now))); wait > 0 {
+		at := now.Add(wait)
+		if whole := at.Truncate(time.Second); whole.Before(at) {
+			at = whole.Add(time.Second)
+		}
+		opts = append(opts, asynq.ProcessIn(at.Sub(now)))
+	}
+	q.mu.Lock()
+	client := q.client
+	q.mu.Unlock()
+	_, err = client.EnqueueContext(ctx, asynq.NewTask(TypeOf(c.Phase), body), opts...)
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		return ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("schedule %s: %w", p.ID(), err)
+	}
+	return nil
+}
+
+// Look says where the task of the closure's present version stands.
+func (q *Queue) Look(_ context.Context, c closure.Closure) (Seen, error) {
+	queue, id := QueueFor(c.Priority), PayloadOf(c).ID()
+	info, err := q.inspector.GetTaskInfo(queue, id)
+	switch {
+	case errors.Is(err, asynq.ErrQueueNotFound):
+		// Redis was emptied: a client tells it of a queue only once, so a new client must.
+		q.mu.Lock()
+		q.client = asynq.NewClientFromRedisClient(q.rdb)
+		q.mu.Unlock()
+		return Seen{Condition: Missing}, nil
+	case errors.Is(err, asynq.ErrTaskNotFound):
+		return Seen{Condition: Missing}, nil
+	case err != nil:
+		return Seen{}, fmt.Errorf("look at task %s: %w", id, err)
+	}
+	switch info.State {
+	case asynq.TaskStatePending, asynq.TaskStateRetry, asynq.TaskStateAggregating:
+		return Seen{Condition: Waiting}, nil
+	case asynq.TaskStateScheduled:
+		return Seen{Condition: Scheduled, At: info.NextProcessAt}, nil
+	case asynq.TaskStateArchived:
+		return Seen{Condition: Archived}, nil
+	case asynq.TaskStateCompleted:
+		return Seen{Condition: Missing}, nil
+	case asynq.TaskStateActive:
+		orphaned, err := q.orphaned(queue, id)
+		return Seen{Condition: Active, Orphaned: orphaned}, err
+	}
+	return Seen{}, fmt.Errorf("look at task %s: unknown state %v", id, info.State)
+}
+
+// orphaned looks the task up among the active ones: GetTaskInfo doesn't say whether anybody holds its lease.
+func (q *Queue) orphaned(queue, id string) (bool, error) {
+	const size = 200
+	for page := 1; ; page++ {
+		active, err := q.inspector.ListActiveTasks(queue, asynq.PageSize(size), asynq.Page(page))
+		if err != nil {
+			return false, fmt.Errorf("list active tasks: %w", err)
+		}
+		for _, t := range active {
+			if t.ID == id {
+				return t.IsOrphaned, nil
+			}
+		}
+		if len(active) < size {
+			return false, nil
+		}
+	}
+}
+
+// Ping says whether Redis answers.
+func (q *Queue) Ping(ctx context.Context) error { return q.rdb.Ping(ctx).Err() }

@@ -1,0 +1,63 @@
+// Package tasks says what travels on the queue: type names, payload, task IDs and queues, and it is the one place that
+// turns a closure's business times into Asynq's delays. A leaf that the server, the handlers and the worker hold; it
+// knows nothing of what a task does.
+package tasks
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"closeout/closure"
+)
+
+// MaxRetry is Asynq's own net. The ledger's row decides earlier whether a closure is dead.
+const MaxRetry = 10
+
+// Payload is all that a task carries: which row, at which version. Nothing of the customer is in it.
+type Payload struct {
+	ClosureID string `json:"closure_id"`
+	Version   int64  `json:"version"`
+	Token     string `json:"token"`
+}
+
+// PayloadOf is the payload of a closure's present version.
+func PayloadOf(c closure.Closure) Payload {
+	return Payload{ClosureID: c.ID, Version: c.Version, Token: c.Token}
+}
+
+// ParsePayload reads a task's payload.
+func ParsePayload(b []byte) (Payload, error) {
+	var p Payload
+	if err := json.Unmarshal(b, &p); err != nil {
+		return p, fmt.Errorf("read task payload: %w", err)
+	}
+	if p.ClosureID == "" || p.Version < 1 || p.Token == "" {
+		return p, fmt.Errorf("read task payload: closure_id, version and token must all be given")
+	}
+	return p, nil
+}
+
+// ID is the task's ID: versions may repeat after the ledger is restored, tokens never do.
+func (p Payload) ID() string { return fmt.Sprintf("%s/%d.%s", p.ClosureID, p.Version, p.Token) }
+
+// TypeOf is the task type of a phase.
+func TypeOf(p closure.Phase) string { return "closure:" + string(p) }
+
+// Queues are the queues and their weights: out of ten free workers six look at urgent work first.
+var Queues = map[string]int{
+	"account_closure_urgent": 6,
+	"account_closure":        3,
+	"account_closure_bulk":   1,
+}
+
+// QueueFor is the queue of a priority.
+func QueueFor(p closure.Priority) string {
+	switch p {
+	case closure.Urgent:
+		return "account_closure_urgent"
+	case closure.Bulk:
+		return "account_closure_bulk"
+	case closure.Normal:
+	}
+	return "account_closure"
+}
