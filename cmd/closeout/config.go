@@ -97,6 +97,7 @@ func (c common) check(bad *complaints) settings {
 		bad.add("CLOSEOUT_LOG_LEVEL", "must be error, warn, info or debug, is %q", c.LogLevel)
 	}
 	s.log.SetLevel(level)
+	s.log.AddHook(redaction{})
 	switch c.LogFormat {
 	case "text":
 		s.log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})

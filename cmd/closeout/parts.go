@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
-	"closeout/calendar"
 	"closeout/closure"
 	"closeout/handlers"
 	"closeout/ledger"
@@ -27,17 +26,18 @@ import (
 // parts are what the server and the worker are made of.
 type parts struct {
 	settings
-	timing   closure.Timing
-	rdb      redis.UniversalClient
-	ledger   *ledger.Ledger
-	queue    *tasks.Queue
-	broker   *alpaca.Client
-	calendar *calendar.Calendar
+	timing  closure.Timing
+	rdb     redis.UniversalClient
+	ledger  *ledger.Ledger
+	queue   *tasks.Queue
+	broker  *alpaca.Client
+	almanac *handlers.Almanac
+	stop    func() // ends what runs beside the doors
 }
 
 func assemble(ctx context.Context, s settings, timing closure.Timing, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
 	worker.RepairAcks(rdb)
-	p := &parts{settings: s, timing: timing, rdb: rdb, calendar: calendar.Rules()}
+	p := &parts{settings: s, timing: timing, rdb: rdb}
 	var err error
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
@@ -46,10 +46,21 @@ func assemble(ctx context.Context, s settings, timing closure.Timing, rdb redis.
 		return nil, err
 	}
 	p.queue = tasks.NewQueue(rdb, s.clock, timing.Task)
+	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = p.almanac.Run(ctx) // it tells its troubles to the log, and the rules hold meanwhile
+	}()
+	p.stop = func() { cancel(); <-done }
 	return p, nil
 }
 
-func (p *parts) close() error { return errors.Join(p.ledger.Close(), p.rdb.Close()) }
+func (p *parts) close() error {
+	p.stop()
+	return errors.Join(p.ledger.Close(), p.rdb.Close())
+}
 
 func (p *parts) health(ctx context.Context) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -61,7 +72,7 @@ func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Health: p.health, Log: p.log, Version: version,
 		Readiness: &readiness.Checker{
-			Broker: p.broker, Calendar: func() *calendar.Calendar { return p.calendar }, Policy: p.policy, Clock: p.clock,
+			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
 		},
 		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
 	})
@@ -71,7 +82,7 @@ func (p *parts) worker(post handlers.Post, concurrency int, healthAddr string) w
 	return worker.Options{
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, HealthAddr: healthAddr, Log: p.log,
 		Runner: &handlers.Runner{
-			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Calendar: func() *calendar.Calendar { return p.calendar },
+			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: post, Log: p.log,
 		},
 	}

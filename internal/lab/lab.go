@@ -61,6 +61,12 @@ type Lab struct {
 	Points int
 	Killed string // where the last kill struck
 
+	// Before, if set, is called before each write reaches the broker: what a test does in it happens while the writer is
+	// paused between its claim and the socket.
+	Before func(r *http.Request)
+	// AfterClaim, if set, is called when a claim has committed and nothing is sent yet.
+	AfterClaim func(what string)
+
 	mu   sync.Mutex
 	cur  *process
 	open bool
@@ -245,6 +251,14 @@ func (l *Lab) RunUntil(limit time.Duration, done func() bool) {
 	}
 }
 
+// Deliver carries out one visit of the closure's present version at this moment, as a second copy of a task would.
+func (l *Lab) Deliver(c closure.Closure) error {
+	return l.cur.run.Visit(l.TB.Context(), handlers.Delivery{Payload: tasks.PayloadOf(c)})
+}
+
+// FlushRedis empties Redis, as FLUSHALL does.
+func (l *Lab) FlushRedis() { l.Redis.FlushAll() }
+
 // RunFor lets virtual time pass.
 func (l *Lab) RunFor(d time.Duration) {
 	l.TB.Helper()
@@ -376,6 +390,9 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	p := w.l.cur
 	name := r.Method + " " + r.URL.Path[strings.LastIndex(r.URL.Path, "/"):]
 	w.l.point(p, "before "+name)
+	if w.l.Before != nil {
+		w.l.Before(r)
+	}
 	resp, err := w.next.RoundTrip(r)
 	w.l.point(p, "after "+name)
 	return resp, err
@@ -397,6 +414,9 @@ func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change,
 	s.l.point(s.p, "before claim: "+ev.Text)
 	next, is, err := s.Ledger.Claim(ctx, c, ch, send, ev)
 	s.l.point(s.p, "after claim: "+ev.Text)
+	if s.l.AfterClaim != nil && err == nil {
+		s.l.AfterClaim(ev.Text)
+	}
 	return next, is, err
 }
 
