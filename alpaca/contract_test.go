@@ -225,6 +225,8 @@ func TestContractWithAlpacasDescription(t *testing.T) {
 		read("activities", err)
 		_, err = client.Relationships(ctx, id)
 		read("relationships", err)
+		_, err = client.Subscribed(ctx, id)
+		read("subscriptions", err)
 		_, err = client.Clock(ctx)
 		read("clock", err)
 		days, err := client.Calendar(ctx, "2026-11-20", "2026-12-01")

@@ -250,6 +250,28 @@ func (c *Client) Relationships(ctx context.Context, id string) ([]Relationship, 
 	return rows, nil
 }
 
+// Subscribed says whether the account is subscribed to a rebalancing portfolio: it then cannot be traded by hand.
+func (c *Client) Subscribed(ctx context.Context, id string) (bool, error) {
+	const path = "/v1/rebalancing/subscriptions"
+	var page struct {
+		Subscriptions list[struct {
+			AccountID string `json:"account_id"`
+		}] `json:"subscriptions"`
+	}
+	if err := c.get(ctx, path, url.Values{"account_id": {id}}, &page); err != nil {
+		return false, err
+	}
+	if page.Subscriptions == nil {
+		return false, newAnswerError(nil, "GET", path, errors.New("the subscriptions are missing"))
+	}
+	for _, s := range page.Subscriptions {
+		if strings.EqualFold(s.AccountID, id) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Clock reads whether the market is open and when that changes next.
 func (c *Client) Clock(ctx context.Context) (ClockState, error) {
 	var s ClockState

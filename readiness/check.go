@@ -21,6 +21,7 @@ type Broker interface {
 	OpenOrders(ctx context.Context, id string) ([]alpaca.Order, error)
 	Transfers(ctx context.Context, id string) ([]alpaca.Transfer, error)
 	Relationships(ctx context.Context, id string) ([]alpaca.Relationship, error)
+	Subscribed(ctx context.Context, id string) (bool, error)
 }
 
 // Checker judges accounts. All its fields are needed; it is safe for use by several goroutines.
@@ -70,6 +71,10 @@ func (c *Checker) Check(ctx context.Context, account, relationship string) (Repo
 	if err != nil {
 		return r, &UnreadableError{"the bank relationships", err}
 	}
+	subscribed, err := c.Broker.Subscribed(ctx, account)
+	if err != nil {
+		return r, &UnreadableError{"the rebalancing subscriptions", err}
+	}
 
 	now := c.Clock.Now()
 	h := &Holdings{Orders: len(orders), Cash: USD{trading.Cash.Decimal}}
@@ -82,6 +87,12 @@ func (c *Checker) Check(ctx context.Context, account, relationship string) (Repo
 	r.Holdings = h
 	r.judgeBlocks(trading)
 	r.judgePositions(positions)
+	if subscribed {
+		r.add(Obstacle{
+			Code: Rebalancing, Text: "the account is subscribed to a rebalancing portfolio, so nothing in it can be sold by hand", Who: closure.Operator, Blocking: true,
+			Hint: "Cancel its rebalancing runs and delete the subscription at the broker, then try again.",
+		})
+	}
 	r.judgeCash()
 	r.judgeTransfers(transfers, trading, c.Calendar(), now)
 	r.judgeBanks(banks, relationship)

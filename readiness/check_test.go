@@ -67,6 +67,7 @@ func TestObstacles(t *testing.T) {
 		"IRA":              {func(b *books) { b.account.AccountType = "IRA" }, bank, []string{readiness.UnsupportedType}, true, closure.Operator},
 		"custodial":        {func(b *books) { b.account.AccountType = "custodial" }, bank, []string{readiness.UnsupportedType}, true, closure.Operator},
 		"donor advised":    {func(b *books) { b.account.AccountType = "donor_advised" }, bank, []string{readiness.UnsupportedType}, true, closure.Operator},
+		"rebalancing":      {func(b *books) { b.rebalance = true }, bank, []string{readiness.Rebalancing}, true, closure.Operator},
 		"options":          {hold1("us_option"), bank, []string{readiness.OptionsHeld}, true, closure.Operator},
 		"crypto":           {hold1("crypto"), bank, []string{readiness.CryptoHeld}, true, closure.Operator},
 		"perpetuals":       {hold1("crypto_perp"), bank, []string{readiness.CryptoHeld}, true, closure.Operator},
@@ -148,7 +149,7 @@ func moves(direction, status string, hold *time.Time) func(*books) {
 
 // TestUnreadable: unknown is never zero, whichever read fails.
 func TestUnreadable(t *testing.T) {
-	for _, read := range []string{"account", "balances", "positions", "orders", "transfers", "banks"} {
+	for _, read := range []string{"account", "balances", "positions", "orders", "transfers", "banks", "subscriptions"} {
 		for _, status := range []int{401, 403, 404, 429, 500, 503} {
 			if read == "account" && status == 404 {
 				continue

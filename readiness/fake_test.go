@@ -28,6 +28,7 @@ type books struct {
 	orders    []alpaca.Order
 	transfers []alpaca.Transfer
 	banks     []alpaca.Relationship
+	rebalance bool
 	fail      string
 	err       error
 }
@@ -101,4 +102,8 @@ func checker(b *books, now time.Time) *readiness.Checker {
 	return &readiness.Checker{
 		Broker: b, Calendar: calendar.Rules, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: frozen(now),
 	}
+}
+
+func (b *books) Subscribed(context.Context, string) (bool, error) {
+	return b.rebalance, b.answer("subscriptions")
 }

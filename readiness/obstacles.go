@@ -17,6 +17,7 @@ const (
 	UnsupportedType   = "account_type_unsupported"
 	OptionsHeld       = "options_held"
 	CryptoHeld        = "crypto_held"
+	Rebalancing       = "rebalancing_subscription"
 	UnsupportedAsset  = string(closure.Unsupported)
 	NegativeCash      = string(closure.NegativeCash)
 	CashOwed          = "cash_owed"

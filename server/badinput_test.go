@@ -44,6 +44,7 @@ func TestBadInput(t *testing.T) {
 		{name: "account not active", spec: sim.Spec{Status: "ACCOUNT_UPDATED"}, status: 409, code: "account_not_active"},
 		{name: "account closed", spec: sim.Spec{Status: "ACCOUNT_CLOSED"}, status: 409, code: "account_closed"},
 		{name: "an IRA", spec: sim.Spec{AccountType: "ira"}, status: 422, code: "account_type_unsupported"},
+		{name: "rebalancing", spec: sim.Spec{Rebalancing: true}, status: 409, code: "rebalancing_subscription"},
 		{name: "options", spec: sim.Spec{Positions: option}, status: 409, code: "options_held"},
 		{name: "crypto", spec: sim.Spec{Positions: coin}, status: 409, code: "crypto_held"},
 		{name: "negative cash", spec: sim.Spec{Cash: decimal.NewFromInt(-25)}, status: 409, code: "negative_cash"},

@@ -53,6 +53,7 @@ var obstacleKinds = []kind{
 	{readiness.AlreadyClosed, http.StatusConflict, "the account is closed already", 0},
 	{readiness.NotActive, http.StatusConflict, "the account is not active", 0},
 	{readiness.UnsupportedType, http.StatusUnprocessableEntity, "accounts of this type are not closed here", 0},
+	{readiness.Rebalancing, http.StatusConflict, "the account is subscribed to a rebalancing portfolio", 0},
 	{readiness.OptionsHeld, http.StatusConflict, "the account holds options", 0},
 	{readiness.CryptoHeld, http.StatusConflict, "the account holds crypto", 0},
 	{readiness.UnsupportedAsset, http.StatusConflict, "the account holds something that is not sold here", 0},
