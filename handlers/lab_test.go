@@ -86,10 +86,10 @@ func TestNineDaysOverAHolidayWeekend(t *testing.T) {
 func TestCrashAtEveryPointOfTheThreeStockClosure(t *testing.T) {
 	t.Parallel()
 	last := 0
-	seldom := lab.Options{Policy: func(p *closure.Policy) { // fewer looks: each that finds nothing new is like the next
+	fewLooks := lab.Options{Policy: func(p *closure.Policy) { // fewer looks: each that finds nothing new is like the next
 		p.Polls[closure.Settlement], p.Polls[closure.Withdrawal] = 9*time.Hour, 12*time.Hour
 	}}
-	bench(t, seldom, func(l *lab.Lab) {
+	bench(t, fewLooks, func(l *lab.Lab) {
 		c := l.Ends(l.Open(threeStocks()).ID, month)
 		wants(l, c, closure.Closed, "", "7048.48")
 		last = l.Points
@@ -101,7 +101,7 @@ func TestCrashAtEveryPointOfTheThreeStockClosure(t *testing.T) {
 	for k := 1; k <= last; k += step {
 		t.Run(fmt.Sprint(k), func(t *testing.T) {
 			t.Parallel()
-			bench(t, seldom, func(l *lab.Lab) {
+			bench(t, fewLooks, func(l *lab.Lab) {
 				l.KillAt = k
 				c := l.Ends(l.Open(threeStocks()).ID, month)
 				l.TB.Logf("killed %s", l.Killed)

@@ -16,10 +16,10 @@ import (
 const batch = 10
 
 // haltedAfter is how long, in open-market time, a market order may stay unfilled before it is taken for a halt, which uses
-// up no limit; haltedPoll is how soon it is looked at again.
+// up no limit; seldom is how soon one looks again where nothing is likely to move.
 const (
 	haltedAfter = 5 * time.Minute
-	haltedPoll  = 15 * time.Minute
+	seldom      = 15 * time.Minute
 )
 
 // liquidation cancels what is open, waits until it is gone, sells each position, and waits until none is left.
@@ -162,6 +162,9 @@ func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closur
 			return closure.Outcome{}, err
 		}
 	}
+	if !v.Calendar.Open(v.Now) { // a dying order needs no market, and nothing can be sold before the bell
+		return closure.Wait(seldom, closure.OrdersCanceling, why), nil
+	}
 	return closure.Wait(0, closure.OrdersCanceling, why), nil
 }
 
@@ -179,7 +182,7 @@ func (v *Visit) waitForFills(own []alpaca.Order) closure.Outcome {
 	case !v.Calendar.Open(v.Now):
 		return v.untilOpen("closing orders for " + at + " wait for the market")
 	case halted:
-		return closure.Park(haltedPoll, closure.Halted, at+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
+		return closure.Park(seldom, closure.Halted, at+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
 	}
 	return closure.Wait(0, closure.OrdersOpen, "closing orders for "+at+" are at the market")
 }
