@@ -74,7 +74,7 @@ func TestNineDaysOverAHolidayWeekend(t *testing.T) {
 		began := time.Now()
 		c := l.Ends(l.Open(threeStocks()).ID, month)
 		wants(l, c, closure.Closed, "", "7048.48")
-		l.TB.Logf("%.1f virtual days, %d visits\n%s", time.Since(began).Hours()/24, l.Visits, l.History(c.ID))
+		l.TB.Logf("%.1f virtual days, %d visits\n%s", time.Since(began).Hours()/24, l.Visits.Load(), l.History(c.ID))
 		if took := time.Since(began); took < 8*24*time.Hour || took > 10*24*time.Hour {
 			l.TB.Errorf("took %s, want about nine days", took)
 		}

@@ -67,24 +67,26 @@ func chainHash(prev string, body []byte) string {
 }
 
 // Events returns a closure's whole history in order, checked: an error names the first entry that does not follow from
-// the one before, was changed, or is missing at the end.
+// the one before, was changed, or is missing, and the last where it isn't the one that the row keeps as the head.
 func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
-	c, err := l.Get(ctx, id)
-	if err != nil {
+	if _, err := l.Get(ctx, id); err != nil {
 		return nil, err
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT seq, at, kind, body, prev_hash, hash FROM events WHERE closure_id = $1 ORDER BY seq", id)
+	// One statement sees the row and its history as of one moment, on either database.
+	rows, err := l.db.QueryContext(ctx, "SELECT c.seq, c.head_hash, e.seq, e.at, e.kind, e.body, e.prev_hash, e.hash"+
+		" FROM closures c JOIN events e ON e.closure_id = c.id WHERE c.id = $1 ORDER BY e.seq", id)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	var out []Event
-	prev := ""
+	var count int64
+	prev, head := "", ""
 	for rows.Next() {
 		var seq int64
 		var at ts
 		var kind, body, prevHash, hash string
-		if err := rows.Scan(&seq, &at, &kind, &body, &prevHash, &hash); err != nil {
+		if err := rows.Scan(&count, &head, &seq, &at, &kind, &body, &prevHash, &hash); err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
 		var ev Event
@@ -105,9 +107,15 @@ func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
-	// An append may have come between the two reads; what must not happen is a chain shorter than its head was.
-	if int64(len(out)) < c.Seq || out[c.Seq-1].Seq != c.Seq {
-		return out, &ChainError{id, int64(len(out)) + 1, "it is missing at the end"}
+	switch n := int64(len(out)); {
+	case n == 0:
+		return out, &ChainError{id, 1, "it is missing"}
+	case n < count:
+		return out, &ChainError{id, n + 1, "it is missing at the end"}
+	case n > count:
+		return out, &ChainError{id, count + 1, "the row does not count it"}
+	case head != prev:
+		return out, &ChainError{id, n, "its hash is not the one that the row keeps"}
 	}
 	return out, nil
 }

@@ -20,7 +20,7 @@ func (l *Ledger) Intents(ctx context.Context, id string) ([]closure.Intent, erro
 }
 
 func (l *Ledger) intents(ctx context.Context, q queryer, id string) ([]closure.Intent, error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE closure_id = $1 ORDER BY key, n", id)
+	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE closure_id = $1 AND environment = $2 ORDER BY key, n", id, string(l.env))
 	if err != nil {
 		return nil, fmt.Errorf("read intents: %w", err)
 	}

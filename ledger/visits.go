@@ -24,12 +24,16 @@ func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closur
 // somebody else moved first, or the account has another transfer on the wire or on this banking day; nothing may be sent.
 // Any other error leaves it open whether the claim was written: nothing may be sent either.
 func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
-	next, _, err := closure.Apply(c, ch, l.policy)
-	if err != nil {
-		return c, nil, err
-	}
+	var next closure.Closure
 	out := make([]closure.Intent, len(send))
-	err = l.tx(ctx, func(tx *sql.Tx) error {
+	err := l.tx(ctx, func(tx *sql.Tx) error {
+		c, err := l.still(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if next, _, err = closure.Apply(c, ch, l.policy); err != nil {
+			return err
+		}
 		if err := l.move(ctx, tx, c, &next); err != nil {
 			return err
 		}
@@ -74,8 +78,8 @@ func noneLate(ctx context.Context, tx *sql.Tx, id string) error {
 	return nil
 }
 
-// Record writes the broker's answer on an intent by its id, whatever the row has become. An answer that the broker took
-// it, over an intent that was given up, makes it late. The intent as it then stands is returned.
+// Record writes the broker's answer on an intent by its id, whatever the row has become. An answer that the broker took a
+// transfer, over an intent that was given up, makes it late. The intent as it then stands is returned.
 func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error) {
 	out := answered
 	err := l.tx(ctx, func(tx *sql.Tx) error {
@@ -89,6 +93,8 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 		}
 		switch {
 		case now.State == closure.IntentSending:
+		case now.State == closure.IntentVoid && answered.State == closure.IntentSent && now.Kind != closure.TransferIntent:
+			// a cancellation or closing that came through after all: no money has moved unseen
 		case now.State == closure.IntentVoid && answered.State == closure.IntentSent:
 			out.State = closure.IntentLate
 			ev.Kind, ev.Text = "late", "a transfer given up for lost was taken by the broker after all: "+ev.Text
@@ -112,6 +118,19 @@ func (l *Ledger) lock(ctx context.Context, tx *sql.Tx, id string) (closure.Closu
 	return l.scan(tx.QueryRowContext(ctx, "UPDATE closures SET seq = seq WHERE id = $1 RETURNING "+closureColumns, id))
 }
 
+// still locks the row and returns it as it is now, if it is at the version that the visit has read. What came since then
+// without moving it, the mark of a wake or the error of an overlapping delivery, is in it and won't be written over.
+func (l *Ledger) still(ctx context.Context, tx *sql.Tx, c closure.Closure) (closure.Closure, error) {
+	now, err := l.lock(ctx, tx, c.ID)
+	if err != nil {
+		return c, err
+	}
+	if now.Version != c.Version || now.Token != c.Token || now.State != c.State {
+		return c, ErrStale
+	}
+	return now, nil
+}
+
 // Learned is an intent as a visit leaves it, and the state in which the visit found it.
 type Learned struct {
 	Was    closure.IntentState
@@ -121,11 +140,16 @@ type Learned struct {
 // Save ends a visit: the row as Apply says, what was learned of the intents, and the events, in one transaction.
 // ErrStale: another visit or a command came first, and nothing was written.
 func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []Learned, evs ...closure.Event) (closure.Closure, error) {
-	next, ev, err := closure.Apply(c, ch, l.policy)
-	if err != nil {
-		return c, err
-	}
-	err = l.tx(ctx, func(tx *sql.Tx) error {
+	var next closure.Closure
+	err := l.tx(ctx, func(tx *sql.Tx) error {
+		c, err := l.still(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		var ev *closure.Event
+		if next, ev, err = closure.Apply(c, ch, l.policy); err != nil {
+			return err
+		}
 		if err := l.move(ctx, tx, c, &next); err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
 }
 
 // Look says where the task of the closure's present version stands.
-func (q *Queue) Look(_ context.Context, c closure.Closure) (Seen, error) {
+func (q *Queue) Look(ctx context.Context, c closure.Closure) (Seen, error) {
 	queue, id := QueueFor(c.Priority), PayloadOf(c).ID()
 	info, err := q.inspector.GetTaskInfo(queue, id)
 	switch {
@@ -113,29 +113,23 @@ func (q *Queue) Look(_ context.Context, c closure.Closure) (Seen, error) {
 	case asynq.TaskStateCompleted:
 		return Seen{Condition: Missing}, nil
 	case asynq.TaskStateActive:
-		orphaned, err := q.orphaned(queue, id)
+		orphaned, err := q.orphaned(ctx, queue, id)
 		return Seen{Condition: Active, Orphaned: orphaned}, err
 	}
 	return Seen{}, fmt.Errorf("look at task %s: unknown state %v", id, info.State)
 }
 
-// orphaned looks the task up among the active ones: GetTaskInfo doesn't say whether anybody holds its lease.
-func (q *Queue) orphaned(queue, id string) (bool, error) {
-	const size = 200
-	for page := 1; ; page++ {
-		active, err := q.inspector.ListActiveTasks(queue, asynq.PageSize(size), asynq.Page(page))
-		if err != nil {
-			return false, fmt.Errorf("list active tasks: %w", err)
-		}
-		for _, t := range active {
-			if t.ID == id {
-				return t.IsOrphaned, nil
-			}
-		}
-		if len(active) < size {
-			return false, nil
-		}
+// orphaned reads an active task's lease. Asynq's own listing calls a task orphaned whose lease has run out, but not one
+// that has no lease at all, which Asynq never takes up again.
+func (q *Queue) orphaned(ctx context.Context, queue, id string) (bool, error) {
+	until, err := q.rdb.ZScore(ctx, "asynq:{"+queue+"}:lease", id).Result()
+	if errors.Is(err, redis.Nil) {
+		return true, nil
 	}
+	if err != nil {
+		return false, fmt.Errorf("read the lease of task %s: %w", id, err)
+	}
+	return until <= float64(time.Now().Unix()), nil
 }
 
 // Ping says whether Redis answers.

@@ -143,9 +143,6 @@ type kept struct {
 	Clock string `json:"clock"`
 }
 
-// demoBegins is the business time at which a new demo starts: a Wednesday morning, a week before Thanksgiving.
-var demoBegins = time.Date(2026, time.November, 18, 15, 0, 0, 0, time.UTC)
-
 // demoEnds is where the calendars' rules and this demo's patience end.
 var demoEnds = time.Date(2090, time.January, 1, 0, 0, 0, 0, time.UTC)
 

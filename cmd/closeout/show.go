@@ -2,48 +2,21 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
-
-	"github.com/shopspring/decimal"
 
 	"closeout/alpaca/sim"
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
 )
-
-// demo is one account of the demo, with the end it must reach.
-type demo struct {
-	id, name, ends string
-	spec           sim.Spec
-}
-
-func dollars(s string) decimal.Decimal { return decimal.RequireFromString(s) }
-
-// demos are the demo's accounts. Their ids are fixed, so that a second start finds the same ones.
-var demos = []demo{
-	{
-		id: "5eed0000-0000-4000-8000-000000000001", name: "cash only", ends: "closed, $4,217.08 paid out at once",
-		spec: sim.Spec{Cash: dollars("4217.08"), Email: "ada@example.com", GivenName: "Ada", FamilyName: "Adams"},
-	},
-	{
-		id: "5eed0000-0000-4000-8000-000000000002", name: "three stocks", ends: "closed, sold, settled, $6,903.45 paid out in one payment",
-		spec: sim.Spec{
-			Cash: dollars("310.25"), Email: "ben@example.com", GivenName: "Ben", FamilyName: "Brown",
-			Positions: []sim.PositionSpec{
-				{Symbol: "AAPL", Qty: dollars("10"), Price: dollars("231.40")},
-				{Symbol: "VTI", Qty: dollars("12"), Price: dollars("290.05")},
-				{Symbol: "F", Qty: dollars("66"), Price: dollars("12.10")},
-			},
-		},
-	},
-}
 
 // show makes the demo accounts, asks for their closing and prints what happens to them.
 type show struct {
@@ -58,24 +31,98 @@ type show struct {
 func (s *show) run(ctx context.Context, broker *sim.Sim, initiate bool) error {
 	for _, d := range demos {
 		spec := d.spec
-		spec.ID = d.id
+		spec.ID = d.id()
 		if _, err := broker.AddAccount(spec); err != nil {
 			return fmt.Errorf("make demo account %q: %w", d.name, err)
 		}
 	}
 	s.banner()
-	if initiate {
-		for _, d := range demos {
-			bank, err := bankOf(broker, d.id)
-			if err != nil {
+	waiting := slices.Clone(demos)
+	if !initiate {
+		waiting = nil
+	}
+	slices.SortStableFunc(waiting, func(a, b demo) int { return cmp.Compare(a.after, b.after) })
+	began := time.Now()
+	open := map[string]bool{}
+	for _, d := range waiting {
+		open[d.name] = true
+	}
+	good := 0
+	seen := map[string]int64{}
+	t := time.NewTicker(250 * time.Millisecond)
+	defer t.Stop()
+	for {
+		for len(waiting) > 0 && !s.clock.Now().Before(demoBegins.Add(waiting[0].after)) {
+			if err := s.initiate(ctx, broker, waiting[0]); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
 				return err
 			}
-			if err := s.initiate(ctx, d, bank); err != nil {
+			waiting = waiting[1:]
+		}
+		for _, d := range demos {
+			ended, err := s.tell(ctx, d, seen)
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
 				return err
+			}
+			if ended == "" || !open[d.name] {
+				continue
+			}
+			delete(open, d.name)
+			if ended == asExpected {
+				good++
+			}
+			_, _ = fmt.Fprintf(s.out, "  ==> %s: %s\n", d.name, ended)
+			if len(open) == 0 {
+				_, _ = fmt.Fprintf(s.out, "\n  %d of %d ended as expected, %s after the banner. The service goes on; Ctrl-C stops it.\n", good, len(demos), time.Since(began).Round(time.Second))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+const asExpected = "ended as expected"
+
+// tell prints a demo's new events, in business time, and says how it ended, once it has.
+func (s *show) tell(ctx context.Context, d demo, seen map[string]int64) (ended string, err error) {
+	c, err := s.ledger.OfAccount(ctx, d.id())
+	if errors.Is(err, ledger.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if c.Seq != seen[c.ID] {
+		events, err := s.ledger.Events(ctx, c.ID)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range events {
+			if e.Seq > seen[c.ID] {
+				_, _ = fmt.Fprintf(s.out, "  %s  %-17s %-11s %s\n", e.At.In(calendar.NewYork).Format("Mon 02 Jan 15:04"), d.name, e.Phase, e.Text)
+				seen[c.ID] = e.Seq
 			}
 		}
 	}
-	return s.follow(ctx)
+	if c.State == closure.Running {
+		return "", nil
+	}
+	intents, err := s.ledger.Intents(ctx, c.ID)
+	if err != nil {
+		return "", err
+	}
+	if d.end.reached(c, intents) {
+		return asExpected, nil
+	}
+	return fmt.Sprintf("NOT AS EXPECTED: %s (%s), must end %s", c.State, c.Why, d.end), nil
 }
 
 func (s *show) banner() {
@@ -97,7 +144,7 @@ func (s *show) banner() {
 
 `, s.clock.Machine(24*time.Hour), s.api, s.api, s.sim, s.data, s.sim, s.sim, s.api, s.api)
 	for _, d := range demos {
-		_, _ = fmt.Fprintf(s.out, "  %-14s must end: %s\n", d.name, d.ends)
+		_, _ = fmt.Fprintf(s.out, "  %-17s must end %s\n", d.name, d.end)
 	}
 	_, _ = fmt.Fprintln(s.out)
 }
@@ -116,8 +163,12 @@ func bankOf(broker *sim.Sim, id string) (string, error) {
 }
 
 // initiate asks by HTTP as a client would. An account that had its closure before is left alone.
-func (s *show) initiate(ctx context.Context, d demo, bank string) error {
-	if _, err := s.ledger.OfAccount(ctx, d.id); !errors.Is(err, ledger.ErrNotFound) {
+func (s *show) initiate(ctx context.Context, broker *sim.Sim, d demo) error {
+	if _, err := s.ledger.OfAccount(ctx, d.id()); !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	bank, err := bankOf(broker, d.id())
+	if err != nil {
 		return err
 	}
 	body, err := json.Marshal(map[string]any{
@@ -126,7 +177,7 @@ func (s *show) initiate(ctx context.Context, d demo, bank string) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.api+"/api/account-closure/initiate/"+d.id, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.api+"/api/account-closure/initiate/"+d.id(), bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -142,48 +193,4 @@ func (s *show) initiate(ctx context.Context, d demo, bank string) error {
 		return fmt.Errorf("initiate %q: %s: %s", d.name, resp.Status, text)
 	}
 	return nil
-}
-
-// follow prints each new event of the demo's closures in business time.
-func (s *show) follow(ctx context.Context) error {
-	seen := map[string]int64{}
-	open := map[string]bool{}
-	for _, d := range demos {
-		open[d.id] = true
-	}
-	t := time.NewTicker(250 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		for _, d := range demos {
-			c, err := s.ledger.OfAccount(ctx, d.id)
-			if err != nil || c.Seq == seen[c.ID] {
-				continue
-			}
-			events, err := s.ledger.Events(ctx, c.ID)
-			if err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
-			for _, e := range events {
-				if e.Seq > seen[c.ID] {
-					_, _ = fmt.Fprintf(s.out, "  %s  %-14s %-11s %s\n", e.At.In(calendar.NewYork).Format("Mon 02 Jan 15:04"), d.name, e.Phase, e.Text)
-					seen[c.ID] = e.Seq
-				}
-			}
-			if open[d.id] && c.State != closure.Running {
-				open[d.id] = false
-				_, _ = fmt.Fprintf(s.out, "  ==> %s: %s. Expected: %s\n", d.name, c.State, d.ends)
-				if delete(open, d.id); len(open) == 0 {
-					_, _ = fmt.Fprintln(s.out, "\n  Every demo account has ended; the service goes on. Ctrl-C stops it.")
-				}
-			}
-		}
-	}
 }

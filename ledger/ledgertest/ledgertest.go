@@ -50,9 +50,9 @@ type bench struct {
 // many is how often a race is tried.
 func many() int {
 	if testing.Short() {
-		return 10
+		return 8
 	}
-	return 40
+	return 25
 }
 
 // open opens another ledger on the database, as another process would.

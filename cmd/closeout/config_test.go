@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+)
+
+// start runs the program with an environment and says how it ended. Nothing that should be refused gets as far as a socket.
+func start(t *testing.T, env map[string]string, args ...string) (status int, stderr string) {
+	t.Helper()
+	for k, v := range env {
+		t.Setenv(k, v)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // a start that is wrongly accepted ends at once
+	var out, errs bytes.Buffer
+	status = run(ctx, args, &out, &errs)
+	return status, errs.String()
+}
+
+func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
+	status, said := start(t, map[string]string{
+		"CLOSEOUT_ENVIRONMENT": "production", "CLOSEOUT_SETTLEMENT_POLL": "hourly", "CLOSEOUT_WITHDRAWAL_LIMIT": "never",
+		"CLOSEOUT_ACH_DAILY_LIMIT": "lots", "CLOSEOUT_LOG_LEVEL": "shout", "CLOSEOUT_DAY": "20s",
+		"CLOSEOUT_REDIS_URL": "redis://user:hunter2@[", "CLOSEOUT_ALPACA_URL": "ftp://x", "CLOSEOUT_ALPACA_SECRET": "topsecretvalue",
+		"CLOSEOUT_API_KEYS": "client=short",
+	}, "server")
+	if status != 2 {
+		t.Errorf("status %d, want 2", status)
+	}
+	for _, setting := range []string{
+		"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_SETTLEMENT_POLL", "CLOSEOUT_WITHDRAWAL_LIMIT", "CLOSEOUT_ACH_DAILY_LIMIT", "CLOSEOUT_LOG_LEVEL",
+		"CLOSEOUT_DAY", "CLOSEOUT_REDIS_URL", "CLOSEOUT_DATABASE_URL", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ALPACA_KEY", "CLOSEOUT_API_KEYS",
+	} {
+		if !strings.Contains(said, setting+":") {
+			t.Errorf("%s is wrong and not named:\n%s", setting, said)
+		}
+	}
+	for _, secret := range []string{"hunter2", "topsecretvalue", "short"} {
+		if strings.Contains(said, secret) {
+			t.Errorf("the complaint shows %q", secret)
+		}
+	}
+}
+
+func TestLiveRefusesWhatMakesADemo(t *testing.T) {
+	good := map[string]string{
+		"CLOSEOUT_ENVIRONMENT": "live", "CLOSEOUT_REDIS_URL": "redis://127.0.0.1:1/0", "CLOSEOUT_DATABASE_URL": "sqlite:/nonexistent/x.db",
+		"CLOSEOUT_ALPACA_URL": "https://" + liveHost, "CLOSEOUT_ALPACA_KEY": "k", "CLOSEOUT_ALPACA_SECRET": "s", "CLOSEOUT_API_KEYS": "client=0123456789abcdef",
+	}
+	for name, tc := range map[string]struct{ setting, value string }{
+		"the simulator":   {"CLOSEOUT_ALPACA_URL", "http://127.0.0.1:9000"},
+		"the sandbox":     {"CLOSEOUT_ALPACA_URL", "https://" + sandboxHost},
+		"a scaled clock":  {"CLOSEOUT_DAY", "20s@2026-11-18T15:00:00Z@2026-11-18T15:00:00Z"},
+		`the key "dev"`:   {"CLOSEOUT_API_KEYS", "client=dev"},
+		"miniredis":       {"CLOSEOUT_REDIS_URL", ""},
+		"nothing of that": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := map[string]string{}
+			for k, v := range good {
+				env[k] = v
+			}
+			if tc.setting != "" {
+				env[tc.setting] = tc.value
+			}
+			status, said := start(t, env, "server")
+			if tc.setting == "" { // refused for its database folder only, after the settings were accepted
+				if status != 1 || strings.Contains(said, "settings do not work") {
+					t.Errorf("good settings: status %d: %s", status, said)
+				}
+				return
+			}
+			if status != 2 || !strings.Contains(said, tc.setting+":") {
+				t.Errorf("status %d: %s", status, said)
+			}
+		})
+	}
+	t.Run("the demo itself", func(t *testing.T) {
+		status, said := start(t, map[string]string{"CLOSEOUT_ENVIRONMENT": "live"}, "dev", "--data", t.TempDir())
+		if status != 2 {
+			t.Errorf("status %d: %s", status, said)
+		}
+		for _, what := range []string{"simulator", "miniredis", `key "dev"`, "scaled clock"} {
+			if !strings.Contains(said, what) {
+				t.Errorf("%s is not named:\n%s", what, said)
+			}
+		}
+	})
+}
+
+func TestSandboxRefusesTheLiveBroker(t *testing.T) {
+	status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": "https://" + liveHost}, "worker")
+	if status != 2 || !strings.Contains(said, "is the live broker") {
+		t.Errorf("status %d: %s", status, said)
+	}
+}
+
+func TestDevStaysOnLoopback(t *testing.T) {
+	status, said := start(t, nil, "dev", "--data", t.TempDir(), "--addr", "0.0.0.0:8000", "--day", "never")
+	if status != 2 || !strings.Contains(said, "--addr:") || !strings.Contains(said, "--day:") {
+		t.Errorf("status %d: %s", status, said)
+	}
+}
+
+func TestHelpNamesEachCommand(t *testing.T) {
+	var out, errs bytes.Buffer
+	if status := run(t.Context(), []string{"--help"}, &out, &errs); status != 0 {
+		t.Fatalf("status %d: %s", status, errs.String())
+	}
+	for _, c := range []string{"dev", "server", "worker"} {
+		if !strings.Contains(out.String(), "\n  "+c) {
+			t.Errorf("help does not name %s:\n%s", c, out.String())
+		}
+	}
+}

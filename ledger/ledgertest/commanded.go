@@ -1,0 +1,138 @@
+package ledgertest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"closeout/closure"
+	"closeout/ledger"
+)
+
+var commanded = map[string]func(*bench){
+	"ACommandDecidesOnTheRowAndTheIntentsAsTheyAre": func(b *bench) {
+		old := b.create("a")
+		c, is := b.claim(old, intent(closure.CancelIntent, "o"))
+		c, err := b.l.Command(b.Context(), old.ID, func(row closure.Closure, intents []closure.Intent) (closure.Change, error) {
+			if diff := cmp.Diff(c, row, micro); diff != "" {
+				b.Errorf("the row\n%s", diff)
+			}
+			if diff := cmp.Diff(is, intents); diff != "" {
+				b.Errorf("the intents\n%s", diff)
+			}
+			return closure.Cancel(row.UpdatedAt, "ann", "never mind", closure.PastNoReturn(intents)), nil
+		})
+		if err != nil || c.State != closure.Canceled {
+			b.Fatalf("%s: %v", c.State, err)
+		}
+		if diff := cmp.Diff(c, b.get(c.ID), micro); diff != "" {
+			b.Errorf("(-returned +read)\n%s", diff)
+		}
+		evs := b.events(c.ID)
+		if last := evs[len(evs)-1]; last.Kind != "cancel" || last.Actor != "ann" || last.Text != "never mind" || last.State != closure.Canceled {
+			b.Errorf("its event: %+v", last)
+		}
+	},
+
+	"ARefusedCommandSaysWhyAndWritesNothing": func(b *bench) {
+		c, _ := b.claim(b.create("a"), pay("1", "2026-11-18"))
+		past := func(row closure.Closure, intents []closure.Intent) (closure.Change, error) {
+			return closure.Cancel(row.UpdatedAt, "ann", "never mind", closure.PastNoReturn(intents)), nil
+		}
+		own := errors.New("not you")
+		b.nothing("by Apply", c.ID, nil, func() error {
+			_, err := b.l.Command(b.Context(), c.ID, past)
+			if no, ok := errors.AsType[*closure.NotAllowedError](err); !ok || no.Command != "cancel" || no.State != closure.Running {
+				b.Errorf("%v", err)
+			}
+			return nil
+		})
+		b.nothing("by the one who decides", c.ID, own, func() error {
+			_, err := b.l.Command(b.Context(), c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
+				return closure.Pause(c.UpdatedAt, "ann", "hold it"), own
+			})
+			return err
+		})
+	},
+
+	"CancelAndClaimAtOnceAreNeverBothDone": func(b *bench) {
+		race(b, func(c closure.Closure, intents []closure.Intent) closure.Change {
+			return closure.Cancel(c.UpdatedAt, "ann", "never mind", closure.PastNoReturn(intents))
+		}, func(c closure.Closure, sending bool) {
+			if (c.State == closure.Canceled) == sending {
+				b.Fatalf("the closure is %s and a transfer on the wire: %t", c.State, sending)
+			}
+		})
+	},
+
+	// A pause may come after a claim; what must not be is a claim after a pause.
+	"NothingIsClaimedAfterAPause": func(b *bench) {
+		race(b, func(c closure.Closure, _ []closure.Intent) closure.Change {
+			return closure.Pause(c.UpdatedAt, "ann", "hold it")
+		}, func(c closure.Closure, _ bool) {
+			evs := b.events(c.ID)
+			if c.State != closure.Paused || evs[len(evs)-1].Kind != "pause" {
+				b.Fatalf("the closure is %s, its last event %q", c.State, evs[len(evs)-1].Kind)
+			}
+		})
+	},
+
+	"WakesAtOnceLoseNothing": func(b *bench) {
+		c := b.look(b.create("a"), closure.Wait(time.Hour, closure.Selling, "selling"))
+		at := c.UpdatedAt.Add(time.Minute)
+		var fns []func()
+		for range 8 {
+			fns = append(fns, func() {
+				if _, err := b.l.Command(b.Context(), c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
+					return closure.Wake(at, "stream", "an event"), nil
+				}); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		atOnce(fns...)
+		// The first makes it due; the others find it due.
+		if got := b.get(c.ID); got.Version != c.Version+1 || !got.DueAt.Equal(at.Truncate(time.Microsecond)) || got.WokenAt.IsZero() {
+			b.Errorf("version %d after %d, due %s, woken %s", got.Version, c.Version, got.DueAt, got.WokenAt)
+		}
+	},
+}
+
+// race lets a command and a claim meet, again and again, each by a ledger of its own, and shows how it ended.
+func race(b *bench, change func(closure.Closure, []closure.Intent) closure.Change, ended func(c closure.Closure, sending bool)) {
+	b.Helper()
+	other := b.open(closure.Sandbox)
+	commands, claims := 0, 0
+	for n := range many() {
+		c := b.create(account(n))
+		var refused *closure.NotAllowedError
+		command := func() {
+			_, err := b.l.Command(b.Context(), c.ID, func(c closure.Closure, is []closure.Intent) (closure.Change, error) { return change(c, is), nil })
+			if err != nil && !errors.As(err, &refused) {
+				b.Error(err)
+			}
+			if err == nil {
+				commands++
+			}
+		}
+		claim := func() {
+			_, _, err := try(b.Context(), other, c, pay("1", "2026-11-18"))
+			if err != nil && !errors.Is(err, ledger.ErrStale) {
+				b.Error(err)
+			}
+			if err == nil {
+				claims++
+			}
+		}
+		if n%2 == 0 {
+			command, claim = claim, command
+		}
+		atOnce(command, claim)
+		ended(b.get(c.ID), len(b.intents(c.ID)) == 1)
+	}
+	if testing.Verbose() {
+		b.Logf("%d commands and %d claims were done", commands, claims)
+	}
+}

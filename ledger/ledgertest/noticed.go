@@ -1,0 +1,192 @@
+package ledgertest
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"closeout/closure"
+	"closeout/ledger"
+)
+
+// over is a lease that has run out as soon as it is given, so that no test must wait for one.
+const over = -time.Second
+
+var noticed = map[string]func(*bench){
+	"EachLetterIsOwedByTheChangeThatCallsForIt": func(b *bench) {
+		c := b.create("a")
+		c = b.look(c, closure.Wait(0, closure.Selling, "selling"))
+		memo := closure.Memo{Paid: "12.30"}
+		c, err := b.l.Save(b.Context(), c, closure.Looked(c.UpdatedAt, closure.Fail(closure.BankGone, "the bank is gone"), closure.Look{}, &memo), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c = b.command(c.ID, closure.Resume(c.UpdatedAt, "ann", "linked again"))
+		c = b.look(c, closure.Done("paid out"))
+		want := []ledger.Notice{
+			{Letter: closure.LetterInitiated, Data: ledger.NoticeData{Confirmation: c.Confirmation, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title}},
+			{Letter: closure.LetterActionNeeded, Data: ledger.NoticeData{Confirmation: c.Confirmation, Reason: closure.BankGone, Why: "the bank is gone", Paid: "12.30"}},
+			{Letter: closure.LetterCompleted, Data: ledger.NoticeData{Confirmation: c.Confirmation, Why: "paid out", Paid: "12.30"}},
+		}
+		var seq int64
+		ids := map[string]bool{}
+		for n, w := range want {
+			got := b.lease(time.Minute)
+			if got.Seq <= seq || got.ClosureID != c.ID || ids[got.ID] || got.Attempts != 1 || got.Lease == "" || got.CreatedAt.IsZero() {
+				b.Errorf("notice %d: %+v", n, got)
+			}
+			seq, ids[got.ID] = got.Seq, true
+			if diff := cmp.Diff(w, ledger.Notice{Letter: got.Letter, Data: got.Data}); diff != "" {
+				b.Errorf("notice %d (-want +got)\n%s", n, diff)
+			}
+			b.sent(got)
+		}
+		b.none()
+	},
+
+	"AClosuresLettersGoInOrderAndHoldBackNobodyElses": func(b *bench) {
+		c := b.create("a")
+		c = b.look(c, closure.Done("paid out"))
+		other := b.create("another")
+		first := b.lease(time.Hour)
+		second := b.lease(time.Hour)
+		if first.ClosureID != c.ID || first.Letter != closure.LetterInitiated || second.ClosureID != other.ID {
+			b.Fatalf("%+v, then %+v", first, second)
+		}
+		b.none() // the closed one's second letter waits for its first
+		b.later(first, over, false)
+		if again := b.lease(time.Hour); again.ID != first.ID || again.Attempts != 2 {
+			b.Fatalf("%+v", again)
+		} else {
+			b.sent(again)
+		}
+		if last := b.lease(time.Hour); last.Letter != closure.LetterCompleted || last.ClosureID != c.ID {
+			b.Errorf("%+v", last)
+		}
+	},
+
+	"ALeaseIsHeldByOneUntilItRunsOut": func(b *bench) {
+		b.create("a")
+		first := b.lease(over)
+		second := b.lease(time.Hour)
+		if second.ID != first.ID || second.Lease == first.Lease || second.Attempts != 2 {
+			b.Fatalf("%+v, then %+v", first, second)
+		}
+		if err := b.l.NoticeSent(b.Context(), first); !errors.Is(err, ledger.ErrStale) {
+			b.Errorf("sent under a lease that another has: %v", err)
+		}
+		if err := b.l.NoticeLater(b.Context(), first, over, "busy", false); !errors.Is(err, ledger.ErrStale) {
+			b.Errorf("put back under a lease that another has: %v", err)
+		}
+		b.none()
+		b.sent(second)
+		b.none()
+		if got := b.text("SELECT state FROM notices"); got != "sent" {
+			b.Errorf("it is %s", got)
+		}
+	},
+
+	"ALeaseThatRanOutAndNobodyTookMayStillBeAnswered": func(b *bench) {
+		b.create("a")
+		b.sent(b.lease(over))
+		b.none()
+	},
+
+	"ALetterPutBackIsTriedLater": func(b *bench) {
+		b.create("a")
+		n := b.lease(time.Hour)
+		b.later(n, time.Hour, false)
+		b.none()
+		if got := b.text("SELECT last_error FROM notices"); got != "busy" {
+			b.Errorf("its last error is %q", got)
+		}
+		if err := b.l.NoticeSent(b.Context(), n); !errors.Is(err, ledger.ErrStale) {
+			b.Errorf("sent after it was put back: %v", err)
+		}
+	},
+
+	"ALetterGivenUpHoldsBackNothing": func(b *bench) {
+		c := b.look(b.create("a"), closure.Done("paid out"))
+		b.later(b.lease(time.Hour), over, true)
+		n := b.lease(time.Hour)
+		if n.ClosureID != c.ID || n.Letter != closure.LetterCompleted {
+			b.Errorf("%+v", n)
+		}
+		b.sent(n)
+		b.none()
+		if got := b.text("SELECT state FROM notices WHERE kind = 'initiated'"); got != "failed" {
+			b.Errorf("the one given up is %s", got)
+		}
+	},
+
+	"ManyDeliverersAtOnceTakeEachLetterOnce": func(b *bench) {
+		const letters = 20
+		for n := range letters {
+			b.create(account(n))
+		}
+		ledgers := []*ledger.Ledger{b.l, b.open(closure.Sandbox)}
+		var mu sync.Mutex
+		taken := map[string]int{}
+		var fns []func()
+		for i := range 4 {
+			fns = append(fns, func() {
+				for {
+					n, err := ledgers[i%2].LeaseNotice(b.Context(), time.Hour)
+					if errors.Is(err, ledger.ErrNotFound) {
+						return
+					}
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					mu.Lock()
+					taken[n.ID]++
+					mu.Unlock()
+				}
+			})
+		}
+		atOnce(fns...)
+		if len(taken) != letters {
+			b.Errorf("%d letters were taken of %d", len(taken), letters)
+		}
+		for id, times := range taken {
+			if times != 1 {
+				b.Errorf("%s was taken %d times", id, times)
+			}
+		}
+	},
+}
+
+// lease takes the letter that must be due.
+func (b *bench) lease(d time.Duration) ledger.Notice {
+	b.Helper()
+	n, err := b.l.LeaseNotice(b.Context(), d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+func (b *bench) sent(n ledger.Notice) {
+	b.Helper()
+	if err := b.l.NoticeSent(b.Context(), n); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) later(n ledger.Notice, d time.Duration, giveUp bool) {
+	b.Helper()
+	if err := b.l.NoticeLater(b.Context(), n, d, "busy", giveUp); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// none demands that no letter is due.
+func (b *bench) none() {
+	b.Helper()
+	if n, err := b.l.LeaseNotice(b.Context(), time.Hour); !errors.Is(err, ledger.ErrNotFound) {
+		b.Errorf("a letter is due: %+v, %v", n, err)
+	}
+}
