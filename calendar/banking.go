@@ -74,6 +74,15 @@ func (c *Calendar) Morning(t time.Time) time.Time {
 	return n.previous(c.settling).at(bookedHour, bookedMinute)
 }
 
+// Watched is when a watch of n whole banking days over money that arrived at t is over: with the morning's booking after
+// the last of them. Without a watch the booking after t is enough.
+func (c *Calendar) Watched(t time.Time, n int) time.Time {
+	if n == 0 {
+		return c.NextMorning(t)
+	}
+	return c.NextMorning(c.AddBanking(DateOf(t), n).AddDays(1).Time())
+}
+
 // NextMorning is the first such moment after t.
 func (c *Calendar) NextMorning(t time.Time) time.Time { return booked(t, c.settling) }
 

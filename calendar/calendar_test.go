@@ -223,3 +223,19 @@ func TestMornings(t *testing.T) {
 		same(t, "the next booking after "+tt.at, c.NextBooking(now), at(t, tt.nextBook))
 	}
 }
+
+func TestWatched(t *testing.T) {
+	t.Parallel()
+	c := calendar.Rules()
+	for _, tc := range []struct {
+		arrived string
+		days    int
+		over    string
+	}{
+		{"2026-11-17 08:30", 2, "2026-11-20 02:45"}, // Tuesday; Wednesday and Thursday are watched
+		{"2026-11-24 08:30", 2, "2026-11-30 02:45"}, // Wednesday, Friday: Thanksgiving is no banking day
+		{"2026-11-17 08:30", 0, "2026-11-18 02:45"},
+	} {
+		same(t, tc.arrived, c.Watched(at(t, tc.arrived), tc.days), at(t, tc.over))
+	}
+}

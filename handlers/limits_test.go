@@ -40,11 +40,13 @@ func TestLimits(t *testing.T) {
 			closure.Settlement, 4 * day, 7 * day, // Fri, Mon, Tue, and it trips on Wednesday
 		},
 		"Withdrawal/TheTransferDoesNotMove": {
-			"2026-11-20 11:00", withoutBanks, sim.Spec{Cash: d("900")},
+			"2026-11-20 11:00", withoutBanks,
+			sim.Spec{Cash: d("900")},
 			closure.Withdrawal, 6 * day, 11 * day, // five banking days, with Thanksgiving between
 		},
 		"Closing/FeesThatAreNeverBooked": {
-			"2026-11-20 11:00", nil, sim.Spec{Cash: d("900"), Fees: d("1.25")},
+			"2026-11-20 11:00", nil,
+			sim.Spec{Cash: d("900"), Fees: d("1.25")},
 			closure.Closing, 3 * day, 8 * day,
 		},
 	} {

@@ -166,9 +166,8 @@ func (b Books) empty(cash decimal.Decimal, quiet bool, pending closure.Outcome) 
 			last = b.ended(t)
 		}
 	}
-	if !last.IsZero() && b.ReturnWatch > 0 {
-		over := b.Calendar.NextMorning(b.Calendar.AddBanking(calendar.DateOf(last), b.ReturnWatch).AddDays(1).Time())
-		if over.After(b.Now) {
+	if !last.IsZero() {
+		if over := b.Calendar.Watched(last, b.ReturnWatch); over.After(b.Now) {
 			return waitFor(closure.WaitUntil(over, closure.ReturnWatch, "paid; watching for a return until "+newYork(over)))
 		}
 	}

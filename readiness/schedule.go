@@ -48,7 +48,7 @@ func (c *Checker) schedule(start time.Time, h Holdings) Schedule {
 	s.PayFrom = new(at)
 	paid := paidBy(cal, at, h.Transfers)
 	s.PaidBy = &paid
-	s.Finished = c.closed(c.watched(cal, paid))
+	s.Finished = c.closed(cal.Watched(paid, c.Policy.ReturnWatch))
 	return s
 }
 
@@ -62,15 +62,6 @@ func settled(cal *calendar.Calendar, t time.Time) time.Time {
 func paidBy(cal *calendar.Calendar, t time.Time, n int) time.Time {
 	last := cal.AddBanking(cal.BankingDay(t), n-1)
 	return bankMorning(cal.NextBanking(last))
-}
-
-// watched is when the return watch over money that arrived at t ends. Without a watch the closing still needs the booking
-// of the morning after.
-func (c *Checker) watched(cal *calendar.Calendar, t time.Time) time.Time {
-	if c.Policy.ReturnWatch == 0 {
-		return cal.NextMorning(t)
-	}
-	return bankMorning(cal.AddBanking(calendar.DateOf(t), c.Policy.ReturnWatch))
 }
 
 // closed allows for the looks that notice an end: a closure sees it within a poll, and confirms its closing in another.
@@ -94,7 +85,7 @@ func (c *Checker) Expect(cl closure.Closure, intents []closure.Intent) time.Time
 		return c.schedule(now, Holdings{Count: 1, Transfers: 1}).Finished
 	case closure.Settlement:
 		at := later(settled(cal, cl.EnteredAt), now)
-		return c.closed(c.watched(cal, paidBy(cal, at, max(1, howMany(proceeds(intents), c.Policy.DailyLimit)))))
+		return c.closed(cal.Watched(paidBy(cal, at, max(1, howMany(proceeds(intents), c.Policy.DailyLimit))), c.Policy.ReturnWatch))
 	case closure.Withdrawal:
 		return c.expectPaid(cal, now, cl, intents)
 	case closure.Closing:
@@ -108,7 +99,7 @@ func (c *Checker) expectPaid(cal *calendar.Calendar, now time.Time, cl closure.C
 	b := bookOf(intents)
 	left := b.base.Sub(b.sinceBase)
 	if b.last.IsZero() { // nothing was sent yet
-		return c.closed(c.watched(cal, paidBy(cal, now, max(1, howMany(proceeds(intents), c.Policy.DailyLimit)))))
+		return c.closed(cal.Watched(paidBy(cal, now, max(1, howMany(proceeds(intents), c.Policy.DailyLimit))), c.Policy.ReturnWatch))
 	}
 	paid := arrival(cal, b.last)
 	if n := howMany(left, c.Policy.DailyLimit); n > 0 {
@@ -118,5 +109,5 @@ func (c *Checker) expectPaid(cal *calendar.Calendar, now time.Time, cl closure.C
 	if cl.Reason != closure.ReturnWatch && b.inFlight && paid.Before(now) { // slower than it should be
 		paid = arrival(cal, now)
 	}
-	return later(c.closed(c.watched(cal, paid)), now.Add(c.Policy.Polls[closure.Withdrawal]))
+	return later(c.closed(cal.Watched(paid, c.Policy.ReturnWatch)), now.Add(c.Policy.Polls[closure.Withdrawal]))
 }

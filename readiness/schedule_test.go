@@ -25,20 +25,20 @@ func TestSchedule(t *testing.T) {
 		sell, payFrom, paidBy, finished string
 	}{
 		{
-			name: "Veterans Day on the way: sold on Monday, paid on Tuesday, there on Thursday, watched until Monday", now: "2026-11-09 10:00", cash: "1000",
-			change: sells, watch: 2, transfers: 1, sell: "2026-11-09 10:00", payFrom: "2026-11-10 02:45", paidBy: "2026-11-12 08:30", finished: "2026-11-16 08:30",
+			name: "Veterans Day on the way: sold on Monday, paid on Tuesday, there on Thursday, watched until Monday evening", now: "2026-11-09 10:00", cash: "1000",
+			change: sells, watch: 2, transfers: 1, sell: "2026-11-09 10:00", payFrom: "2026-11-10 02:45", paidBy: "2026-11-12 08:30", finished: "2026-11-17 02:45",
 		},
 		{
 			name: "before the bell of the same day", now: "2026-03-02 07:00", cash: "0",
-			change: sells, watch: 2, transfers: 1, sell: "2026-03-02 09:30", payFrom: "2026-03-03 02:45", paidBy: "2026-03-04 08:30", finished: "2026-03-06 08:30",
+			change: sells, watch: 2, transfers: 1, sell: "2026-03-02 09:30", payFrom: "2026-03-03 02:45", paidBy: "2026-03-04 08:30", finished: "2026-03-09 02:45",
 		},
 		{
 			name: "Saturday before a Monday holiday", now: "2026-01-17 12:00", cash: "0",
-			change: sells, watch: 2, transfers: 1, sell: "2026-01-20 09:30", payFrom: "2026-01-21 02:45", paidBy: "2026-01-22 08:30", finished: "2026-01-26 08:30",
+			change: sells, watch: 2, transfers: 1, sell: "2026-01-20 09:30", payFrom: "2026-01-21 02:45", paidBy: "2026-01-22 08:30", finished: "2026-01-27 02:45",
 		},
 		{
 			name: "Wednesday evening before Thanksgiving: sold on the short Friday", now: "2026-11-25 17:00", cash: "0",
-			change: sells, watch: 2, transfers: 1, sell: "2026-11-27 09:30", payFrom: "2026-11-30 02:45", paidBy: "2026-12-01 08:30", finished: "2026-12-03 08:30",
+			change: sells, watch: 2, transfers: 1, sell: "2026-11-27 09:30", payFrom: "2026-11-30 02:45", paidBy: "2026-12-01 08:30", finished: "2026-12-04 02:45",
 		},
 		{
 			name: "the short Friday after its early close", now: "2026-11-27 13:30", cash: "0",
@@ -46,27 +46,27 @@ func TestSchedule(t *testing.T) {
 		},
 		{
 			name: "sold the day before Columbus Day, when the market trades and banks are closed", now: "2026-10-09 12:00", cash: "0",
-			change: sells, watch: 2, transfers: 1, sell: "2026-10-09 12:00", payFrom: "2026-10-13 02:45", paidBy: "2026-10-14 08:30", finished: "2026-10-16 08:30",
+			change: sells, watch: 2, transfers: 1, sell: "2026-10-09 12:00", payFrom: "2026-10-13 02:45", paidBy: "2026-10-14 08:30", finished: "2026-10-19 02:45",
 		},
 		{
 			name: "Good Friday: no market, but banks work", now: "2026-04-02 12:00", cash: "0",
-			change: sells, watch: 1, transfers: 1, sell: "2026-04-02 12:00", payFrom: "2026-04-06 02:45", paidBy: "2026-04-07 08:30", finished: "2026-04-08 08:30",
+			change: sells, watch: 1, transfers: 1, sell: "2026-04-02 12:00", payFrom: "2026-04-06 02:45", paidBy: "2026-04-07 08:30", finished: "2026-04-09 02:45",
 		},
 		{
 			name: "over the change to summer time", now: "2026-03-06 15:00", cash: "0",
-			change: sells, watch: 2, transfers: 1, sell: "2026-03-06 15:00", payFrom: "2026-03-09 02:45", paidBy: "2026-03-10 08:30", finished: "2026-03-12 08:30",
+			change: sells, watch: 2, transfers: 1, sell: "2026-03-06 15:00", payFrom: "2026-03-09 02:45", paidBy: "2026-03-10 08:30", finished: "2026-03-13 02:45",
 		},
 		{
 			name: "cash only, before the cutoff", now: "2026-03-02 13:59", cash: "50000.00",
-			watch: 2, transfers: 1, payFrom: "2026-03-02 13:59", paidBy: "2026-03-03 08:30", finished: "2026-03-05 08:30",
+			watch: 2, transfers: 1, payFrom: "2026-03-02 13:59", paidBy: "2026-03-03 08:30", finished: "2026-03-06 02:45",
 		},
 		{
 			name: "cash only, after the cutoff", now: "2026-03-02 14:00", cash: "50000.00",
-			watch: 2, transfers: 1, payFrom: "2026-03-02 14:00", paidBy: "2026-03-04 08:30", finished: "2026-03-06 08:30",
+			watch: 2, transfers: 1, payFrom: "2026-03-02 14:00", paidBy: "2026-03-04 08:30", finished: "2026-03-09 02:45",
 		},
 		{
 			name: "three transfers over the year's end", now: "2026-12-30 10:00", cash: "137512.43",
-			watch: 2, transfers: 3, payFrom: "2026-12-30 10:00", paidBy: "2027-01-05 08:30", finished: "2027-01-07 08:30",
+			watch: 2, transfers: 3, payFrom: "2026-12-30 10:00", paidBy: "2027-01-05 08:30", finished: "2027-01-08 02:45",
 		},
 		{
 			name: "a cent more than the limit", now: "2026-03-02 10:00", cash: "50000.01",
@@ -142,7 +142,7 @@ func TestFinishOfOneThatStartsLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	finish := c.Finish(r, ny(t, "2026-12-24 18:00")).Add(-looks) // sold on the 28th, paid on the 29th
-	about(t, "finish", &finish, "2027-01-04 08:30")
+	about(t, "finish", &finish, "2027-01-05 02:45")
 	if early := c.Finish(r, ny(t, "2020-01-01 00:00")); !early.Equal(r.Finished) && early.Sub(r.Finished).Abs() > time.Minute {
 		t.Errorf("a start in the past gives %s, want %s", early, r.Finished)
 	}
@@ -170,12 +170,12 @@ func TestExpect(t *testing.T) {
 		intents   []closure.Intent
 		want      string // without the looks
 	}{
-		{"liquidation", "2026-03-02 10:00", running(closure.Liquidation, "2026-03-02 09:00"), nil, "2026-03-06 08:30"},
-		{"settlement, two transfers", "2026-03-02 10:05", running(closure.Settlement, "2026-03-02 10:00"), sold, "2026-03-09 08:30"},
-		{"the first payout made", "2026-03-03 10:00", running(closure.Withdrawal, "2026-03-03 03:00"), []closure.Intent{payout("50000", "60000", ny(t, "2026-03-03 03:00"), "QUEUED")}, "2026-03-09 08:30"},
+		{"liquidation", "2026-03-02 10:00", running(closure.Liquidation, "2026-03-02 09:00"), nil, "2026-03-09 02:45"},
+		{"settlement, two transfers", "2026-03-02 10:05", running(closure.Settlement, "2026-03-02 10:00"), sold, "2026-03-10 02:45"},
+		{"the first payout made", "2026-03-03 10:00", running(closure.Withdrawal, "2026-03-03 03:00"), []closure.Intent{payout("50000", "60000", ny(t, "2026-03-03 03:00"), "QUEUED")}, "2026-03-10 02:45"},
 		{"both made", "2026-03-04 10:00", running(closure.Withdrawal, "2026-03-03 03:00"), []closure.Intent{
 			payout("50000", "60000", ny(t, "2026-03-03 03:00"), "COMPLETE"), payout("10000", "", ny(t, "2026-03-04 03:00"), ""),
-		}, "2026-03-09 08:30"},
+		}, "2026-03-10 02:45"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -129,12 +129,17 @@ func (c *devCmd) check(env closure.Environment, bad *complaints) {
 		bad.add("--day", "must lie between 1s and 24h, is %q", c.Day)
 	}
 	for _, a := range []struct{ flag, addr string }{{"--addr", c.Addr}, {"--sim-addr", c.SimAddr}, {"--health-addr", c.HealthAddr}} {
-		host, _, err := net.SplitHostPort(a.addr)
-		if err != nil {
-			bad.add(a.flag, "want host:port, got %q", a.addr)
-		} else if !loopback(host) {
-			bad.add(a.flag, "closeout dev has a well-known key and stays on loopback, got %q", a.addr)
-		}
+		loopbackOnly(a.flag, a.addr, bad)
+	}
+}
+
+// loopbackOnly refuses an address that others could reach: what listens there has a well-known key.
+func loopbackOnly(flag, addr string, bad *complaints) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		bad.add(flag, "want host:port, got %q", addr)
+	} else if !loopback(host) {
+		bad.add(flag, "this has a well-known key and stays on loopback, got %q", addr)
 	}
 }
 

@@ -18,10 +18,12 @@ var version = "dev"
 
 // cli is the whole command line.
 type cli struct {
-	Dev     devCmd           `cmd:"" help:"Run everything in one process on loopback, with a simulated broker and demo accounts; only Go is needed."`
-	Server  serverCmd        `cmd:"" help:"Serve the HTTP API."`
-	Worker  workerCmd        `cmd:"" help:"Carry out closures; run as many as you like."`
-	Version kong.VersionFlag `help:"Print the version."`
+	Dev       devCmd           `cmd:"" help:"Run everything in one process on loopback, with a simulated broker and demo accounts; only Go is needed."`
+	Server    serverCmd        `cmd:"" help:"Serve the HTTP API."`
+	Worker    workerCmd        `cmd:"" help:"Carry out closures; run as many as you like."`
+	Simulator simulatorCmd     `cmd:"" help:"Serve the simulated broker alone."`
+	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
+	Version   kong.VersionFlag `help:"Print the version."`
 }
 
 // errQuiet ends the program with status 1 after the error was told already.

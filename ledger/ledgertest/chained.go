@@ -72,8 +72,8 @@ var chained = map[string]func(*bench){
 			set(column, y, vx)
 		}
 		// rewrite changes an event and then everything that follows from it, as one would who knows how the chain is made.
-		rewrite := func(seq int, to string) string {
-			body := strings.Replace(get("body", seq), `"actor":"`, to, 1)
+		rewrite := func(seq int, from, to string) string {
+			body := strings.Replace(get("body", seq), from, to, 1)
 			prev := get("prev_hash", seq)
 			for ; seq <= eventsInHistory; seq++ {
 				set("body", seq, body)
@@ -129,8 +129,12 @@ var chained = map[string]func(*bench){
 					set(column, 1, b.text("SELECT "+column+" FROM events WHERE closure_id <> $1 AND seq = 1", c.ID))
 				}
 			}, 1},
-			{"the last is rewritten with its hash", func() { rewrite(6, `"actor":"not `) }, 6},
-			{"one is rewritten with all that follows", func() { rewrite(2, `"actor":"not `) }, 6},
+			{"the last is rewritten with its hash", func() { rewrite(6, `"actor":"`, `"actor":"not `) }, 6},
+			{"one is rewritten with all that follows", func() { rewrite(2, `"actor":"`, `"actor":"not `) }, 6},
+			{"a number in a body, with every hash", func() { row("head_hash = $2", rewrite(4, `"seq":4`, `"seq":5`)) }, 4},
+			{"a kind in a body, with every hash", func() { row("head_hash = $2", rewrite(4, `"kind":"wait"`, `"kind":"look"`)) }, 4},
+			{"a time in a body, with every hash", func() { row("head_hash = $2", rewrite(4, `"at":"2`, `"at":"3`)) }, 4},
+			{"a closure's id in a body, with every hash", func() { row("head_hash = $2", rewrite(4, c.ID, "another")) }, 4},
 			{"the last is deleted and the row's count with it", func() { remove(6); row("seq = $2", 5) }, 5},
 			{"all are deleted and the row's count with them", func() {
 				for seq := range eventsInHistory {

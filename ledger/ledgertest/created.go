@@ -44,6 +44,9 @@ var created = map[string]func(*bench){
 		if other.ID == c.ID || other.Token == c.Token {
 			b.Error("two closures share an id or a token")
 		}
+		if got, err := b.l.OfAccount(b.Context(), "account-123456"); err != nil || got.ID != c.ID {
+			b.Errorf("the account's closure is %s, want %s: %v", got.ID, c.ID, err)
+		}
 	},
 
 	"TheSameAccountAgainGetsTheClosureUnderWay": func(b *bench) {

@@ -1,0 +1,253 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/sirupsen/logrus"
+
+	"closeout/closure"
+	"closeout/handlers"
+	"closeout/ledger"
+	"closeout/tasks"
+	"closeout/worker"
+)
+
+func silent() *logrus.Logger {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return l
+}
+
+func TestEveryPhaseOfTheRoadIsRouted(t *testing.T) {
+	t.Parallel()
+	r := &handlers.Runner{Log: silent()}
+	mux := worker.Mux(r)
+	for _, s := range closure.Road {
+		task := asynq.NewTask(tasks.TypeOf(s.Phase), []byte("no payload"))
+		h, pattern := mux.Handler(task)
+		if pattern != tasks.TypeOf(s.Phase) {
+			t.Errorf("%s is routed by %q", s.Phase, pattern)
+		}
+		// That the runner has it shows in its refusal: a payload that can't be read is archived at once.
+		if err := h.ProcessTask(t.Context(), task); !errors.Is(err, asynq.SkipRetry) {
+			t.Errorf("%s: %v", s.Phase, err)
+		}
+	}
+	for _, typ := range []string{"closure", "closure:", "closure:heaven", "liquidation", "notify"} {
+		if _, pattern := mux.Handler(asynq.NewTask(typ, nil)); pattern != "" {
+			t.Errorf("%q is routed by %q", typ, pattern)
+		}
+	}
+}
+
+func TestARetryWaitsTwiceAsLongEachTimeGiveOrTakeAHalf(t *testing.T) {
+	t.Parallel()
+	for _, first := range []time.Duration{closure.DefaultTiming.Backoff, closure.ShortTiming.Backoff} {
+		wait := worker.Backoff(first)
+		for n := range 2 * tasks.MaxRetry {
+			d := first << min(n, 5)
+			least, most := time.Duration(1<<63-1), time.Duration(0)
+			for range 500 {
+				got := wait(n, nil, nil)
+				least, most = min(least, got), max(most, got)
+			}
+			if least < d/2 || most >= d+d/2 {
+				t.Errorf("retry %d after %s: between %s and %s, want %s to %s", n, first, least, most, d/2, d+d/2)
+			}
+			if most-least < d/2 {
+				t.Errorf("retry %d after %s: all between %s and %s: a thousand closures would come back together", n, first, least, most)
+			}
+		}
+	}
+}
+
+// What the ledger could not be asked or told is no failure of the closure's: Asynq retries it for as long as it takes.
+func TestAnErrorOfTheLedgerIsNotCounted(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		err     error
+		retried int
+	}{
+		"the ledger out of reach": {fmt.Errorf("%w: no route to host", handlers.ErrNotCounted), 0},
+		"any other error":         {errors.New("broken"), 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := miniredis.NewMiniRedis()
+			m.ClockTTL(true)
+			rdb := dial(m)
+			srv := worker.Server(worker.Options{Redis: rdb, Timing: closure.DefaultTiming, Log: silent()})
+			ran := make(chan struct{}, 1)
+			if err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+				ran <- struct{}{}
+				return tt.err
+			})); err != nil {
+				t.Fatal(err)
+			}
+			c := closure.Closure{ID: "c", Version: 1, Token: "t", Priority: closure.Urgent, Phase: closure.Closing, State: closure.Running, DueAt: time.Now()}
+			if err := tasks.NewQueue(rdb, closure.Clock{}, closure.DefaultTiming.Task).Schedule(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			<-ran
+			synctest.Wait()
+			info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(tasks.QueueFor(c.Priority), tasks.PayloadOf(c).ID())
+			if err != nil || info.State != asynq.TaskStateRetry || info.Retried != tt.retried {
+				t.Errorf("%s: %+v, %v", name, info, err)
+			}
+			srv.Shutdown()
+			_ = rdb.Close()
+			m.Close()
+		})
+	}
+}
+
+// books is a ledger in which nothing is ever overdue or owed. It says when it was asked.
+type books struct {
+	handlers.Ledger // nothing else is asked of it
+	err             error
+	asked           func()
+}
+
+func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]closure.Closure, error) {
+	b.asked()
+	return nil, b.err
+}
+
+func (b *books) LeaseNotice(context.Context, time.Duration) (ledger.Notice, error) {
+	return ledger.Notice{}, ledger.ErrNotFound
+}
+
+func TestAWorkerSweepsAtOnceAndThenAboutEverySoOften(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"a ledger that answers": nil, "a ledger that does not": errors.New("no route to host")} {
+		synctest.Test(t, func(t *testing.T) {
+			m := miniredis.NewMiniRedis()
+			m.ClockTTL(true)
+			rdb := dial(m)
+			worker.RepairAcks(rdb)
+			started := time.Now()
+			var mu sync.Mutex
+			var at []time.Duration
+			b := &books{err: fault, asked: func() {
+				mu.Lock()
+				defer mu.Unlock()
+				at = append(at, time.Since(started))
+			}}
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() {
+				ended <- worker.Run(ctx, worker.Options{
+					Redis: rdb, Runner: &handlers.Runner{Ledger: b, Timing: closure.ShortTiming, Log: silent()}, Timing: closure.ShortTiming, Log: silent(),
+				})
+			}()
+			const sweeps = 12
+			time.Sleep(sweeps * closure.ShortTiming.Sweep)
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if len(at) < sweeps*4/5 || len(at) > sweeps*4/3+1 || at[0] > time.Second {
+				t.Errorf("%s: swept at %s", name, at)
+			}
+			alike := true
+			for n := range at[1:] {
+				gap := at[n+1] - at[n]
+				if gap < closure.ShortTiming.Sweep*3/4 || gap > closure.ShortTiming.Sweep*5/4 {
+					t.Errorf("%s: %s between two sweeps", name, gap)
+				}
+				alike = alike && gap == at[1]-at[0]
+			}
+			if alike {
+				t.Errorf("%s: all workers sweep in step: %s", name, at)
+			}
+			_ = rdb.Close()
+			m.Close()
+		})
+	}
+}
+
+func TestTheHealthPageSaysWhatIsDown(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	sweeping := make(chan struct{}, 100)
+	answers := make(chan map[string]error, 2)
+	o := worker.Options{
+		Redis: rdb, Timing: closure.ShortTiming, Log: silent(), HealthAddr: addr,
+		Runner: &handlers.Runner{Ledger: &books{asked: func() { sweeping <- struct{}{} }}, Timing: closure.ShortTiming, Log: silent()},
+		Health: func(context.Context) map[string]error { return <-answers },
+	}
+	// While another has the address, the worker does not start.
+	if err := worker.Run(t.Context(), o); err == nil {
+		t.Error("it runs without its health page")
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx, o) }()
+	select {
+	case <-sweeping: // the page is open before the first sweep
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		health map[string]error
+		status int
+		body   map[string]string
+	}{
+		{map[string]error{"ledger": nil, "redis": nil}, http.StatusOK, map[string]string{"ledger": "ok", "redis": "ok"}},
+		{map[string]error{"ledger": nil, "redis": errors.New("dial tcp 10.0.0.7: refused")}, http.StatusServiceUnavailable, map[string]string{"ledger": "ok", "redis": "down"}},
+	} {
+		answers <- tt.health
+		status, body := get(t, "http://"+addr+"/health")
+		if diff := cmp.Diff(tt.body, body); status != tt.status || diff != "" {
+			t.Errorf("%v: %d, want %d\n%s", tt.health, status, tt.status, diff)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr); err == nil {
+		_ = c.Close()
+		t.Error("the page is still open after the worker has ended")
+	}
+}
+
+func get(tb testing.TB, url string) (status int, body map[string]string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
+		tb.Fatal(err)
+	}
+	return resp.StatusCode, body
+}
