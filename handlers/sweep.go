@@ -10,6 +10,7 @@ import (
 
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/mail"
 	"closeout/tasks"
 )
 
@@ -102,7 +103,7 @@ func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, cra
 
 // Post hands a letter over to whoever delivers it.
 type Post interface {
-	Send(ctx context.Context, n ledger.Notice, c closure.Closure) error
+	Send(ctx context.Context, n ledger.Notice, c closure.Closure, intents []closure.Intent) error
 }
 
 const letterAttempts = 12
@@ -118,12 +119,12 @@ func (r *Runner) deliver(ctx context.Context, s *Swept) error {
 		if err != nil {
 			return err
 		}
-		c, _, err := r.Ledger.Load(ctx, n.ClosureID)
+		c, intents, err := r.Ledger.Load(ctx, n.ClosureID)
 		if err != nil {
 			return err
 		}
-		if err := r.Post.Send(ctx, n, c); err != nil {
-			giveUp := n.Attempts >= letterAttempts
+		if err := r.Post.Send(ctx, n, c, intents); err != nil {
+			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
 			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
 				WithError(errors.New(text(err))).Warn("could not hand over a letter")
 			if err := r.Ledger.NoticeLater(ctx, n, r.Timing.Lease<<min(n.Attempts, 6), text(err), giveUp); err != nil && !errors.Is(err, ledger.ErrStale) {

@@ -55,7 +55,9 @@ func (f *failOnce) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (*failOnce) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (*failOnce) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // lostAck lets a visit succeed whose acknowledgement is lost once on its way to Redis, and hands over what came of it
 // after a while: how often the visit ran, and whether Redis still has the task.
@@ -169,7 +171,9 @@ func (d *deadline) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (*deadline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (*deadline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 func TestTheRepairGivesAFewSecondsAndNoMore(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,6 +108,42 @@ func TestAnErrorOfTheLedgerIsNotCounted(t *testing.T) {
 			if err != nil || info.State != asynq.TaskStateRetry || info.Retried != tt.retried {
 				t.Errorf("%s: %+v, %v", name, info, err)
 			}
+			srv.Shutdown()
+			_ = rdb.Close()
+			m.Close()
+		})
+	}
+}
+
+func TestTwentyVisitsRunAtOnceUnlessItIsToldOtherwise(t *testing.T) {
+	t.Parallel()
+	for told, want := range map[int]int{0: 20, 3: 3} {
+		synctest.Test(t, func(t *testing.T) {
+			m := miniredis.NewMiniRedis()
+			m.ClockTTL(true)
+			rdb := dial(m)
+			q := tasks.NewQueue(rdb, closure.Clock{}, closure.DefaultTiming.Task)
+			for n := range 25 {
+				c := closure.Closure{ID: fmt.Sprint(n), Version: 1, Token: "t", Priority: closure.Bulk, Phase: closure.Closing, DueAt: time.Now()}
+				if err := q.Schedule(t.Context(), c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var begun atomic.Int32
+			release := make(chan struct{})
+			srv := worker.Server(worker.Options{Redis: rdb, Timing: closure.DefaultTiming, Concurrency: told, Log: silent()})
+			if err := srv.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+				begun.Add(1)
+				<-release
+				return nil
+			})); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Second)
+			if got := int(begun.Load()); got != want {
+				t.Errorf("told %d, it runs %d visits at once, want %d", told, got, want)
+			}
+			close(release)
 			srv.Shutdown()
 			_ = rdb.Close()
 			m.Close()

@@ -102,7 +102,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	background("expire keys of the embedded Redis", func() error { return ticking(ctx, mini) })
 	background("simulated broker", func() error { return serve(ctx, simLn, broker) })
 	background("API", func() error { return serve(ctx, apiLn, h) })
-	background("worker", func() error { return worker.Run(ctx, p.worker(logPost{s.log}, 0, c.HealthAddr)) })
+	background("worker", func() error { return worker.Run(ctx, p.worker(&consoleMailer{out: o.out}, 0, c.HealthAddr)) })
 	show := &show{ledger: p.ledger, clock: s.clock, out: o.out, api: "http://" + apiLn.Addr().String(), sim: "http://" + simLn.Addr().String(), data: c.Data}
 	background("demo", func() error { return show.run(ctx, broker, !c.NoInitiate) })
 

@@ -17,6 +17,7 @@ import (
 	"closeout/closure"
 	"closeout/handlers"
 	"closeout/ledger"
+	"closeout/mail"
 	"closeout/readiness"
 	"closeout/server"
 	"closeout/tasks"
@@ -78,12 +79,12 @@ func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	})
 }
 
-func (p *parts) worker(post handlers.Post, concurrency int, healthAddr string) worker.Options {
+func (p *parts) worker(mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	return worker.Options{
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, HealthAddr: healthAddr, Log: p.log,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: post, Log: p.log,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
 		},
 	}
 }
@@ -124,11 +125,15 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// logPost writes letters to the log: one line, no address and no name.
-type logPost struct{ log *logrus.Logger }
+// logMailer writes letters to the log instead of sending them: kind, subject and Message-ID, no address and no name.
+type logMailer struct{ log *logrus.Logger }
 
-// Send implements handlers.Post.
-func (p logPost) Send(_ context.Context, n ledger.Notice, _ closure.Closure) error {
-	p.log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "message_id": n.ID}).Info("letter")
+// Send implements handlers.Mailer.
+func (m logMailer) Send(_ context.Context, l mail.Letter) error {
+	subject, _, _, err := mail.Render(l)
+	if err != nil {
+		return err
+	}
+	m.log.WithFields(logrus.Fields{"letter": l.Kind, "message_id": l.MessageID("closeout.invalid")}).Info("letter: " + subject)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/mail"
 )
 
 // show makes the demo accounts, asks for their closing and prints what happens to them.
@@ -193,4 +194,17 @@ func (s *show) initiate(ctx context.Context, broker *sim.Sim, d demo) error {
 		return fmt.Errorf("initiate %q: %s: %s", d.name, resp.Status, text)
 	}
 	return nil
+}
+
+// consoleMailer shows the demo's letters by their subjects.
+type consoleMailer struct{ out io.Writer }
+
+// Send implements handlers.Mailer.
+func (m *consoleMailer) Send(_ context.Context, l mail.Letter) error {
+	subject, _, _, err := mail.Render(l)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(m.out, "  %-19s letter to the customer: %s\n", "", subject)
+	return err
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 
+	"closeout/handlers"
+	"closeout/mail"
 	"closeout/worker"
 )
 
@@ -11,6 +13,8 @@ type workerCmd struct {
 	remote
 	HealthAddr  string `default:":8080" help:"Where GET /health answers."`
 	Concurrency int    `default:"20" help:"Visits at once."`
+	SMTPURL     string `name:"smtp-url" env:"CLOSEOUT_SMTP_URL" help:"smtp://user:password@host:587 or smtps://; without it letters go to the log alone."`
+	MailFrom    string `env:"CLOSEOUT_MAIL_FROM" help:"Whom letters are from: Name <noreply@firm.example>."`
 }
 
 // Run works until it is told to stop, then drains.
@@ -21,8 +25,19 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if c.Concurrency < 1 || c.Concurrency > 1000 {
 		bad.add("--concurrency", "must lie between 1 and 1000, is %d", c.Concurrency)
 	}
+	var mailer handlers.Mailer = logMailer{s.log}
+	if c.SMTPURL != "" {
+		smtp, err := mail.New(c.SMTPURL, c.MailFrom)
+		if err != nil {
+			bad.add("CLOSEOUT_SMTP_URL, CLOSEOUT_MAIL_FROM", "%v", err)
+		}
+		mailer = smtp
+	}
 	if err := bad.err(); err != nil {
 		return err
+	}
+	if c.SMTPURL == "" {
+		s.log.Warn("CLOSEOUT_SMTP_URL is not set: letters go to this log, and customers get none")
 	}
 	p, err := c.assemble(ctx, s, opts)
 	if err != nil {
@@ -30,5 +45,5 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	}
 	defer func() { _ = p.close() }()
 	s.log.Info("working")
-	return worker.Run(ctx, p.worker(logPost{s.log}, c.Concurrency, c.HealthAddr))
+	return worker.Run(ctx, p.worker(mailer, c.Concurrency, c.HealthAddr))
 }

@@ -31,6 +31,7 @@ import (
 	"closeout/closure"
 	"closeout/handlers"
 	"closeout/ledger"
+	"closeout/mail"
 	"closeout/tasks"
 	"closeout/worker"
 )
@@ -60,6 +61,8 @@ type Lab struct {
 	KillAt int
 	Points int
 	Killed string // where the last kill struck
+
+	Letters []mail.Letter // delivered, in order
 
 	// Before, if set, is called before each write reaches the broker: what a test does in it happens while the writer is
 	// paused between its claim and the socket.
@@ -195,7 +198,7 @@ func (l *Lab) start() {
 	cal := calendar.Rules()
 	p.run = &handlers.Runner{
 		Ledger: points{l, p, l.Ledger}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Broker: l.Broker,
-		Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log, Post: post{l},
+		Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log, Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
 	}
 	l.cur = p
 }
@@ -484,10 +487,16 @@ func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
 	return err
 }
 
+// post keeps the letters, as a customer's mailbox would.
 type post struct{ l *Lab }
 
-func (p post) Send(_ context.Context, n ledger.Notice, _ closure.Closure) error {
-	p.l.Log.Infof("letter %s", n.Letter)
+func (p post) Send(_ context.Context, m mail.Letter) error {
+	if _, _, _, err := mail.Render(m); err != nil {
+		return err
+	}
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	p.l.Letters = append(p.l.Letters, m)
 	return nil
 }
 
