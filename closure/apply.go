@@ -20,6 +20,9 @@ const (
 // ErrNotRunning is the answer to a change that only a running closure takes. A visit that meets it acknowledges.
 var ErrNotRunning = errors.New("the closure is not running")
 
+// ErrImpossible is the answer to an instruction that the road does not know: a fault of ours, which retries can't mend.
+var ErrImpossible = errors.New("impossible")
+
 // NotAllowedError refuses a command in the closure's present state, in words for the one who asked.
 type NotAllowedError struct {
 	Command string
@@ -177,7 +180,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 		}
 		c.move(ch.at)
 	default:
-		err = fmt.Errorf("closure: unknown change %q", ch.kind)
+		err = fmt.Errorf("closure: %w: unknown change %q", ErrImpossible, ch.kind)
 	}
 	if err != nil {
 		return before, nil, err
@@ -240,14 +243,14 @@ func (c *Closure) look(ch Change, p Policy) (*Event, error) {
 		c.stop(Closed, ch.at, "", o.Why)
 		return ev, nil
 	}
-	return nil, errors.New("closure: a visit returned no outcome")
+	return nil, fmt.Errorf("closure: %w: a visit returned no outcome", ErrImpossible)
 }
 
 // goTo moves along the road: on at once, back after at least one poll and at most MaxLoops times.
 func (c *Closure) goTo(ch Change, p Policy, ev *Event) (*Event, error) {
 	to := ch.outcome.Phase
 	if !to.Valid() || !c.Phase.leadsTo(to) {
-		return nil, fmt.Errorf("closure: the road does not lead from %s to %q", c.Phase, to)
+		return nil, fmt.Errorf("closure: %w: the road does not lead from %s to %q", ErrImpossible, c.Phase, to)
 	}
 	ev.Kind = "go"
 	due, back := ch.at, to.index() < c.Phase.index()

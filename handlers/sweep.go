@@ -24,6 +24,9 @@ type Swept struct {
 
 const sweepPage = 200
 
+// sweepErrors ends a sweep: so many rows failing means that Redis or the ledger is away.
+const sweepErrors = 5
+
 // Sweep looks at every running row that is overdue by more than the grace and makes sure that a task will come to it: the
 // row is the outbox, and Redis may have lost anything. Then it delivers the letters that are owed. Any number of workers
 // may sweep at once.
@@ -31,6 +34,7 @@ func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 	var s Swept
 	cutoff := r.Clock.At(time.Now().Add(-r.Timing.Grace))
 	var after closure.Closure
+	var failed []error
 	for {
 		page, err := r.Ledger.Overdue(ctx, cutoff, after, sweepPage)
 		if err != nil {
@@ -38,17 +42,18 @@ func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 		}
 		for _, c := range page {
 			s.Overdue++
-			if err := r.rescue(ctx, c, &s); err != nil {
-				return s, err
-			}
 			after = c
+			if err := r.rescue(ctx, c, &s); err != nil { // one row must not hold up those behind it
+				if failed = append(failed, err); len(failed) == sweepErrors {
+					return s, errors.Join(failed...)
+				}
+			}
 		}
 		if len(page) < sweepPage {
 			break
 		}
 	}
-	err := r.deliver(ctx, &s)
-	return s, err
+	return s, errors.Join(append(failed, r.deliver(ctx, &s))...)
 }
 
 // rescue makes sure of one overdue row. A task that is merely pending is never issued again: a backlog would grow by it.
