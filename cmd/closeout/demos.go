@@ -107,7 +107,7 @@ var demos = []demo{
 	},
 	{
 		name: "halted stock",
-		spec: sim.Spec{Cash: dollars("1"), Positions: []sim.PositionSpec{{Symbol: "HALT", Qty: dollars("10"), Price: dollars("8"), Halted: true, Resumes: hours(28)}}},
+		spec: sim.Spec{Cash: dollars("1"), Positions: []sim.PositionSpec{{Symbol: "HALT", Qty: dollars("10"), Price: dollars("8"), Halted: true, Resumes: hours(24)}}},
 		end:  end{closure.Closed, "", []string{"81.00"}, "sold when the halt was lifted the next day"},
 	},
 	{
@@ -135,7 +135,7 @@ var demos = []demo{
 	},
 	{
 		name: "closed elsewhere",
-		spec: sim.Spec{Cash: dollars("60"), Positions: []sim.PositionSpec{stock("T", "9", "20")}, Events: []sim.Event{{Type: "close", After: hours(6)}}},
+		spec: sim.Spec{Cash: dollars("60"), Positions: []sim.PositionSpec{stock("T", "9", "20")}, Events: []sim.Event{{Type: "close", When: sim.AfterFirstFill, After: hours(4)}}},
 		end:  end{closure.Closed, "", nil, "somebody else closed it midway; reconciled"},
 	},
 }
