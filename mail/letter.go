@@ -80,7 +80,12 @@ func Example(kind Kind) Letter {
 	case Initiated:
 		l.Expected = at(9, 16, 0)
 	case ActionNeeded:
-		l.Paid, l.Transfers = "50000.00", []Transfer{first, {Amount: "50000.00", At: at(5, 9, 30), Status: "RETURNED"}}
+		l.Paid = "50000.00"
+		l.Transfers = []Transfer{
+			first,
+			{Amount: "37512.43", At: at(5, 9, 30), Status: "RETURNED"},
+			{Amount: "37512.43", At: at(10, 9, 30), Status: "RETURNED"},
+		}
 		l.Why = "the bank returned the money twice"
 		l.Hint = "Ask your bank why it does not take the money, then contact us about another way to be paid."
 	case Failed:

@@ -2,7 +2,6 @@ package mail
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +10,7 @@ import (
 	"net"
 	netmail "net/mail"
 	"net/textproto"
+	"regexp"
 	"strings"
 	"time"
 
@@ -50,12 +50,13 @@ func New(url, from string) (*SMTP, error) {
 	return &SMTP{server: srv, from: sender, domain: domain, timeout: sendTimeout, dial: new(net.Dialer).DialContext}, nil
 }
 
-// Send hands one letter over. Sent again, it has the same Message-ID. Temporary says whether a letter that could not be
-// handed over may be tried again; every error but a canceled context's end is an *Error, and that is one too.
+// Send hands one letter over. Sent again, it has the same Message-ID. Every error is an *Error, and Temporary says whether
+// the letter may be tried again. A connection lost after the last word leaves open whether the server has it: that is
+// temporary as well.
 func (s *SMTP) Send(ctx context.Context, l Letter) error {
 	message, err := s.message(l)
 	if err != nil {
-		return &Error{Doing: "write it", Permanent: true, Err: err}
+		return &Error{Doing: "write it", Permanent: true, Err: err, text: s.redact(err.Error())}
 	}
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -71,7 +72,7 @@ func (s *SMTP) Send(ctx context.Context, l Letter) error {
 		e.Err = fmt.Errorf("%w (%w)", within.Err(), e.Err)
 	}
 	e.Permanent = e.Permanent && e.Code >= 500 && e.Code != 530 && e.Code != 535 // those two ask for credentials
-	e.text = s.redact(e.Err.Error(), l.To.Address)
+	e.text = s.redact(e.Err.Error())
 	return e
 }
 
@@ -145,7 +146,10 @@ func (s *SMTP) deliver(ctx context.Context, to string, message []byte) error {
 		return &Error{Doing: "hand it over", Permanent: true, Err: err}
 	}
 	_, err = w.Write(message)
-	if err := cmp.Or(err, w.Close()); err != nil {
+	if closing := w.Close(); err == nil {
+		err = closing // the server's answer to the whole letter
+	}
+	if err != nil {
 		return &Error{Doing: "hand it over", Permanent: true, Err: err}
 	}
 	_ = session.Quit() // the letter is the server's now, whatever becomes of the goodbye
@@ -185,11 +189,13 @@ func (s *SMTP) tls() *tls.Config {
 	return &tls.Config{ServerName: s.server.host, RootCAs: s.roots, MinVersion: tls.VersionTLS12}
 }
 
+var addresses = regexp.MustCompile(`[^\s<>"',;:()]+@[^\s<>"',;:()]+`)
+
 // redact takes out of a server's words what must not come into a log or the ledger.
-func (s *SMTP) redact(text, to string) string {
-	text = strings.ReplaceAll(line(text), to, "(recipient)")
+func (s *SMTP) redact(text string) string {
+	text = line(text)
 	if p := s.server.password(); p != "" {
 		text = strings.ReplaceAll(text, p, "(password)")
 	}
-	return text
+	return addresses.ReplaceAllString(text, "(address)")
 }

@@ -76,7 +76,7 @@ func line(s string) string {
 		switch {
 		case unicode.IsSpace(r):
 			return ' '
-		case r == utf8.RuneError, unicode.Is(unicode.C, r):
+		case r == utf8.RuneError, unicode.In(r, unicode.Cc, unicode.Co, unicode.Bidi_Control):
 			return -1
 		}
 		return r
