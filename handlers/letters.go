@@ -51,9 +51,6 @@ func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mai
 	switch n.Letter {
 	case closure.LetterCompleted:
 		l.Completed = c.EndedAt
-		if l.Paid == "" { // it never came to the withdrawal: nothing was paid by this closure
-			l.Paid = "0.00"
-		}
 	case closure.LetterCanceled:
 		l.Completed = c.EndedAt
 	case closure.LetterFailed, closure.LetterActionNeeded:
