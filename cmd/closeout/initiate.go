@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 type initiateCmd struct {
@@ -67,6 +69,19 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 	if c.Every < 100*time.Millisecond {
 		bad.add("--every", "must be at least 100ms, is %s", c.Every)
 	}
+	seen := map[string]bool{}
+	for i, account := range c.Accounts {
+		id, err := uuid.Parse(account)
+		if err != nil {
+			bad.add("account", "number %d is no account id: %q", i+1, account)
+			continue
+		}
+		c.Accounts[i] = id.String()
+		if seen[id.String()] {
+			bad.add("account", "%s is named twice", id)
+		}
+		seen[id.String()] = true
+	}
 	if err := bad.err(); err != nil {
 		return err
 	}
@@ -81,8 +96,9 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 		open = append(open, account)
 		if !c.Wait {
 			p, err := c.progress(ctx, account)
-			if err != nil {
-				return err
+			if err != nil { // accepted all the same, and the accounts after it are still to be asked
+				c.print(o, map[string]any{"account_id": account, "accepted": true, "error": err.Error()}, "%s  accepted; its progress could not be read: %v", account, err)
+				continue
 			}
 			c.print(o, p, "%s  accepted, job %s, expected to finish %s", account, p.JobID, p.Finish)
 		}
@@ -146,7 +162,13 @@ func (c *initiateCmd) follow(ctx context.Context, o output, accounts []string) (
 				continue
 			}
 			p, err := c.progress(ctx, account)
-			if err != nil {
+			if _, refused := errors.AsType[*refusal](err); err != nil && ctx.Err() == nil && !refused { // the server is away: the closure goes on, and so do we
+				if line := account + "  " + err.Error(); line != said[account] {
+					said[account] = line
+					c.print(o, map[string]any{"account_id": account, "error": err.Error()}, "%s", line)
+				}
+				continue
+			} else if err != nil {
 				return false, err
 			}
 			why := ""
@@ -193,7 +215,9 @@ func (c *initiateCmd) call(ctx context.Context, method, what, account string, bo
 	}
 	req.Header.Set("X-API-Key", c.Key)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := (&http.Client{Timeout: time.Minute}).Do(req)
+	// A redirect is not followed: the key would go along to wherever it leads.
+	client := &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask the server: %w", err)
 	}
@@ -204,7 +228,7 @@ func (c *initiateCmd) call(ctx context.Context, method, what, account string, bo
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var p refusal
-		if json.Unmarshal(answer, &p) != nil || p.Title == "" {
+		if json.Unmarshal(answer, &p) != nil || p.Title == "" || resp.StatusCode >= http.StatusInternalServerError {
 			return fmt.Errorf("the server answered %s", resp.Status)
 		}
 		return &p

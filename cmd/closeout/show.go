@@ -48,17 +48,18 @@ func (s *show) run(ctx context.Context, broker *sim.Sim, initiate bool) error {
 	for _, d := range waiting {
 		open[d.name] = true
 	}
-	good := 0
+	good, trouble := 0, ""
 	seen := map[string]int64{}
 	t := time.NewTicker(250 * time.Millisecond)
 	defer t.Stop()
 	for {
 		for len(waiting) > 0 && !s.clock.Now().Before(demoBegins.Add(waiting[0].after)) {
 			if err := s.initiate(ctx, broker, waiting[0]); err != nil {
-				if ctx.Err() != nil {
-					return nil
+				if ctx.Err() == nil && err.Error() != trouble { // it is asked again at the next tick
+					trouble = err.Error()
+					_, _ = fmt.Fprintf(s.out, "  %-19s %s\n", "", trouble)
 				}
-				return err
+				break
 			}
 			waiting = waiting[1:]
 		}

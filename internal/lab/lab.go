@@ -76,39 +76,6 @@ type Lab struct {
 	open bool
 }
 
-// process is one life of a worker.
-type process struct {
-	rdb  *redis.Client
-	run  *handlers.Runner
-	dead atomic.Bool
-}
-
-// A dead process has no Redis: no ack, no retry, no heartbeat. The connection stays open until its Asynq server has
-// stopped, which takes a closed subscription badly.
-func (p *process) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (p *process) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if p.dead.Load() {
-			time.Sleep(time.Second) // as a network would: Asynq asks again at once, and time must pass
-			return errDead
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (p *process) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if p.dead.Load() {
-			time.Sleep(time.Second) // as a network would: Asynq asks again at once, and time must pass
-			return errDead
-		}
-		return next(ctx, cmds)
-	}
-}
-
-var errDead = errors.New("the process is dead")
-
 // New makes a lab and travels to its start.
 func New(tb testing.TB, o Options) *Lab {
 	tb.Helper()
@@ -398,115 +365,6 @@ func (l *Lab) Drive(d time.Duration) {
 	}
 }
 
-// killed is what a killed worker panics with.
-type killed struct{ at string }
-
-// point is one place at which the worker may be killed. A dead worker gets no further than the next one.
-func (l *Lab) point(p *process, at string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.dead.Load() {
-		panic(killed{at})
-	}
-	l.Points++
-	if l.Points == l.KillAt {
-		p.dead.Store(true)
-		l.Killed = at
-		panic(killed{at})
-	}
-}
-
-// wire puts a point before and after each write at the broker.
-type wire struct {
-	l    *Lab
-	next http.RoundTripper
-}
-
-func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodGet {
-		return w.next.RoundTrip(r)
-	}
-	p := w.l.cur
-	name := r.Method + " " + r.URL.Path[strings.LastIndex(r.URL.Path, "/"):]
-	w.l.point(p, "before "+name)
-	if w.l.Before != nil {
-		w.l.Before(r)
-	}
-	resp, err := w.next.RoundTrip(r)
-	w.l.point(p, "after "+name)
-	return resp, err
-}
-
-// points puts one before and after each commit.
-type points struct {
-	l *Lab
-	p *process
-	*ledger.Ledger
-}
-
-func (s points) Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error) {
-	s.l.Visits.Add(1)
-	return s.Ledger.Load(ctx, id)
-}
-
-func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
-	s.l.point(s.p, "before claim: "+ev.Text)
-	next, is, err := s.Ledger.Claim(ctx, c, ch, send, ev)
-	s.l.point(s.p, "after claim: "+ev.Text)
-	if s.l.AfterClaim != nil && err == nil {
-		s.l.AfterClaim(ev.Text)
-	}
-	return next, is, err
-}
-
-func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
-	s.l.point(s.p, "before record")
-	out, err := s.Ledger.Record(ctx, i, ev)
-	s.l.point(s.p, "after record")
-	return out, err
-}
-
-func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {
-	s.l.point(s.p, "before save in "+string(c.Phase))
-	next, err := s.Ledger.Save(ctx, c, ch, learned, evs...)
-	s.l.point(s.p, "after save in "+string(c.Phase))
-	return next, err
-}
-
-// queue puts one before and after each enqueue; the one after is also the one before the acknowledgement.
-type queue struct {
-	l *Lab
-	p *process
-	*tasks.Queue
-}
-
-func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
-	q.l.point(q.p, "before schedule")
-	err := q.Queue.Schedule(ctx, c)
-	q.l.point(q.p, "after schedule")
-	return err
-}
-
-// post keeps the letters, as a customer's mailbox would.
-type post struct{ l *Lab }
-
-func (p post) Send(_ context.Context, m mail.Letter) error {
-	if _, _, _, err := mail.Render(m); err != nil {
-		return err
-	}
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	p.l.Letters = append(p.l.Letters, m)
-	return nil
-}
-
-type writer struct{ tb testing.TB }
-
-func (w writer) Write(b []byte) (int, error) {
-	w.tb.Log(strings.TrimRight(string(b), "\n"))
-	return len(b), nil
-}
-
 // Payouts sums the simulator's payouts of an account, and counts them.
 func (l *Lab) Payouts(account string) (lines []string) {
 	l.TB.Helper()
@@ -530,4 +388,11 @@ func (l *Lab) History(id string) string {
 		l.TB.Error(errors.Join(errors.New(b.String()), err))
 	}
 	return b.String()
+}
+
+type writer struct{ tb testing.TB }
+
+func (w writer) Write(b []byte) (int, error) {
+	w.tb.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
 }
