@@ -18,7 +18,7 @@ import (
 // The broker is asked about once a business day; while it can't be reached, what was kept before holds.
 type Almanac struct {
 	Ledger Days
-	Broker CalendarReader // nil: only what others have kept is read, as the server does
+	Broker CalendarReader // nil: only what other processes have kept is read
 	Clock  closure.Clock
 	Log    *logrus.Logger
 
