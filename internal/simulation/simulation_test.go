@@ -1,11 +1,15 @@
 package simulation
 
 import (
+	"database/sql"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"closeout/internal/auditor"
 )
 
 func TestOne(t *testing.T) {
@@ -29,11 +33,30 @@ func TestOne(t *testing.T) {
 		}
 		began := time.Now()
 		synctest.Test(t, func(t *testing.T) { left = live(t, o, empty) })
-		t.Logf("seed %d: %d closures, %d visits, %.1f days, %d faults, %s %v", seed, left.Closures, left.Visits, left.Days, left.Struck, time.Since(began).Round(time.Millisecond), left.Wrong)
+		if os.Getenv("QUIET") == "" {
+			t.Logf("seed %d: %d closures, %d visits, %.1f days, %d faults, %s", seed, left.Closures, left.Visits, left.Days, left.Struck, time.Since(began).Round(time.Millisecond))
+		}
 		for k, v := range left.Some {
 			some[k] += v
 		}
+		db, err := sql.Open("sqlite", "file:"+left.Ledger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := auditor.Audit(t.Context(), db, auditor.Evidence{Journal: left.Journal, Truths: left.Truths, Acknowledged: left.Acknowledged, Quiet: left.End.Add(-20 * time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = db.Close()
+		for _, f := range left.Wrong {
+			fmt.Printf("seed %d WRONG %s\n", seed, f)
+		}
+		for _, f := range r.Findings {
+			fmt.Printf("seed %d FOUND %s\n", seed, f)
+		}
 		os.Remove(left.Ledger)
 	}
-	t.Log(some)
+	if os.Getenv("QUIET") == "" {
+		t.Log(some)
+	}
 }

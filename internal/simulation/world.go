@@ -51,9 +51,6 @@ func (l *life) account() sim.Spec {
 	if l.pick("cash at all", 8) == 0 {
 		s.Cash = decimal.Zero
 	}
-	if l.lives("several payouts") {
-		s.DailyLimit = decimal.NewFromInt(int64(100 + l.pick("several payouts", 400)))
-	}
 	if l.lives("unsettled") {
 		s.Unsettled = s.Cash.Div(decimal.NewFromInt(2)).Truncate(2)
 	}
@@ -84,6 +81,13 @@ func (l *life) account() sim.Spec {
 				s.Orders = append(s.Orders, o)
 			}
 		}
+	}
+	if l.lives("several payouts") { // no more than a handful, or the life would never end
+		worth := s.Cash
+		for _, p := range s.Positions {
+			worth = worth.Add(p.Qty.Mul(p.Price))
+		}
+		s.DailyLimit = worth.Div(decimal.NewFromInt(int64(2 + l.pick("several payouts", 3)))).Ceil().Add(decimal.NewFromInt(1))
 	}
 	days := func(k Kind, n int) sim.Duration { return sim.Duration(l.within(k, time.Duration(n)*24*time.Hour)) }
 	add := func(e sim.Event) { s.Events = append(s.Events, e) }
