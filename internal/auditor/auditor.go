@@ -82,6 +82,7 @@ func (f Finding) String() string {
 // The residual risks that the auditor lets pass, and counts.
 const (
 	ForeignAdopted = "a withdrawal by the customer of the same sum, in the minutes of a lost answer, was taken for ours"
+	Crossed        = "a withdrawal by the customer crossed a payout on its way, and the broker took both"
 	LandedAtGate   = "something landed in the account between the gate's read and the closing"
 )
 

@@ -191,6 +191,7 @@ func (l *life) stuck(truths map[string]sim.Truth) (out []string) {
 		case c.State.Ended():
 		case c.Reason == closure.BankGone && !bank:
 		case c.Reason == closure.UnknownTransfer && l.policy.Unknown == closure.Ask: // a person would say what became of it
+		case c.Reason == closure.NegativeCash && truths[c.AccountID].Booked.IsNegative() && len(truths[c.AccountID].Positions) == 0:
 		default:
 			out = append(out, fmt.Sprintf("the closure of %s is still %s in %s: %s: %s", l.short(id), c.State, c.Phase, c.Reason, c.Why))
 		}

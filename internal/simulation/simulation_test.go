@@ -54,6 +54,11 @@ func TestOne(t *testing.T) {
 		for _, f := range r.Findings {
 			fmt.Printf("seed %d FOUND %s\n", seed, f)
 		}
+		if os.Getenv("JOURNAL") != "" {
+			for _, e := range left.Journal {
+				fmt.Printf("%s %s %-20s %10s cash %10s %s %s %s\n", e.Account[30:], e.At.Format("01-02 15:04:05"), e.Kind, e.Amount, e.Cash, e.Key, e.Note, e.Day)
+			}
+		}
 		os.Remove(left.Ledger)
 	}
 	if os.Getenv("QUIET") == "" {

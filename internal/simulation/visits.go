@@ -27,7 +27,7 @@ type job struct {
 // deliver lets a worker that is free take the next task.
 func (l *life) deliver() {
 	if l.redisDown() {
-		l.after(time.Second, l.deliver)
+		l.at(l.redisBack.Add(l.within("poll", 1200*time.Millisecond)), l.deliver)
 		return
 	}
 	p := l.free()
@@ -195,7 +195,8 @@ func (l *life) watch(key string) {
 	if t == nil || t.state != active || t.lease == 0 {
 		return
 	}
-	at := time.Unix(t.lease, 0).Add(leasePast + time.Second + l.within("recoverer", recovers))
+	look := l.within("recoverer", recovers)
+	at := later(time.Unix(t.lease, 0).Add(leasePast+time.Second+look), time.Now().Add(look+time.Second))
 	l.at(at, func() {
 		for _, p := range l.procs[1:] {
 			if p.alive && !time.Now().Before(p.frozen) && !l.redisDown() {
@@ -240,12 +241,7 @@ func (l *life) comes(at time.Time) {
 		at = now
 	}
 	at = at.Add(l.within("poll", 1200*time.Millisecond)) // the forwarder's and the processor's polling
-	l.at(at, func() {
-		if !l.redisDown() {
-			l.queue.forward(time.Now().Add(ahead))
-		}
-		l.deliver()
-	})
+	l.at(at, func() { l.forward(ahead) })
 }
 
 // keys are the queue's tasks in a stable order. The ids in them are made of chance, the accounts are not.
@@ -256,4 +252,14 @@ func (l *life) keys() []string {
 		return cmp.Or(cmp.Compare(slices.Index(l.order, x.ClosureID), slices.Index(l.order, y.ClosureID)), cmp.Compare(x.Version, y.Version))
 	})
 	return keys
+}
+
+// forward makes pending what is due by a clock that is so far ahead, and hands it out.
+func (l *life) forward(ahead time.Duration) {
+	if l.redisDown() {
+		l.at(l.redisBack.Add(l.within("poll", 1200*time.Millisecond)), func() { l.forward(ahead) })
+		return
+	}
+	l.queue.forward(time.Now().Add(ahead))
+	l.deliver()
 }
