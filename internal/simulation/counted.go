@@ -12,6 +12,7 @@ import (
 	"closeout/alpaca"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/tasks"
 )
 
 // payout remembers the sum that is being asked for.
@@ -56,5 +57,34 @@ func (l *life) noteLearned(k ledger.Learned) {
 	case closure.IntentLate:
 		l.some("a payout given up for lost was listed")
 	case closure.IntentSending, closure.IntentRefused:
+	}
+}
+
+// noteClaim counts what is asked for once more.
+func (l *life) noteClaim(is []closure.Intent) {
+	for _, i := range is {
+		c := l.rows[i.ClosureID]
+		switch {
+		case i.Kind == closure.OrderIntent && i.Key != c.Version:
+			l.some("an unknown order was sent again")
+		case i.Kind == closure.TransferIntent && c.Memo.CameBack > 0:
+			l.some("a returned payout was paid again")
+		}
+	}
+}
+
+// noteRescue counts what the sweep has mended by giving the row a new version.
+func (l *life) noteRescue(was, now closure.Closure) {
+	if l.cur == nil || !strings.HasPrefix(l.cur.what, "sweep") || was.Version == now.Version {
+		return
+	}
+	switch l.looked.Condition {
+	case tasks.Archived:
+		l.some("an archived task was rescued by the sweep")
+	case tasks.Active:
+		l.some("an orphan was rescued by the sweep")
+	case tasks.Scheduled:
+		l.some("a task that was scheduled too late was rescued by the sweep")
+	case tasks.Missing, tasks.Waiting:
 	}
 }

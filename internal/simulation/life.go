@@ -17,6 +17,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/tasks"
 )
 
 // Options says which life to live.
@@ -71,6 +72,7 @@ type life struct {
 	resumed    map[string]int
 	lastPayout map[string]decimal.Decimal // by account, as asked
 
+	looked      tasks.Seen // the last answer to a sweep's question
 	sweepAt     time.Time
 	letterAt    time.Time // when a letter may be due
 	redisBack   time.Time
@@ -219,6 +221,9 @@ func (l *life) note(c closure.Closure) {
 	if !known {
 		l.order = append(l.order, c.ID)
 	}
+	if c.Reason == closure.AccountGone { // the broker never forgets an account here
+		l.panics = append(l.panics, fmt.Sprintf("the closure of %s says that its account is gone: %s", c.AccountID[len(c.AccountID)-6:], c.Why))
+	}
 	if c.Reason != "" && (was.Reason != c.Reason || was.State != c.State) {
 		l.some("reason " + string(c.Reason))
 	}
@@ -307,10 +312,7 @@ func (l *life) sweep() {
 			l.letterBy(time.Now().Add(l.timing.Sweep))
 		}
 		if s.Rescheduled > 0 {
-			l.some("the sweep found a task missing")
-		}
-		if s.Reissued > 0 {
-			l.some("the sweep issued a task anew")
+			l.some("a missing task was rescued by the sweep")
 		}
 	})
 }

@@ -185,6 +185,7 @@ func (b books) Claim(ctx context.Context, c closure.Closure, ch closure.Change, 
 		next, is, err := b.Ledger.Claim(context.WithoutCancel(ctx), c, ch, shifted(send, b.p.off), ev)
 		if err == nil {
 			b.p.l.note(next)
+			b.p.l.noteClaim(is)
 		}
 		return claimed{next, is}, err
 	})
@@ -212,6 +213,7 @@ func (b books) Save(ctx context.Context, c closure.Closure, ch closure.Change, l
 			for _, k := range learned {
 				b.p.l.noteLearned(k)
 			}
+			b.p.l.noteRescue(c, next)
 			b.p.l.note(next)
 		}
 		return next, err
@@ -273,6 +275,7 @@ func (q line) Look(_ context.Context, c closure.Closure) (tasks.Seen, error) {
 	}
 	m, _ := messageOf(c, q.p.clock, time.Now())
 	seen := q.p.l.queue.look(m.key, time.Now().Add(q.p.off))
+	q.p.l.looked = seen
 	if !seen.At.IsZero() {
 		seen.At = seen.At.Add(-q.p.off)
 	}

@@ -190,6 +190,9 @@ func (l *life) command(id, what string) {
 			})
 			if err == nil {
 				l.some(what + " was accepted")
+				if what == "wake" && !next.WokenAt.IsZero() {
+					l.some("wake met a due visit")
+				}
 				l.note(next)
 			} else {
 				l.some(what + " was refused")
