@@ -67,6 +67,14 @@ const (
 	BooksDoNotBalance Kind = "the journal and the account's cash differ"
 )
 
+// Kinds lists every kind.
+var Kinds = []Kind{
+	Lost, TwoOpen, BrokenChain, ClaimAfterStop, Unclaimed, EffectOfCanceled, UnwantedTransfer,
+	TransferOfTwo, MissingTransfer, GivenUpYetMade, WrongPayout, WrongBank, Overpaid,
+	UnwantedOrder, WrongOrder, BeyondPosition, UnwantedCancel, UnwantedClosing, ForeignEffect,
+	ClosedFull, ClosingAskedFull, NotClosed, WrongPaid, NoReason, Forgotten, Unresolved, MissingLetter, BooksDoNotBalance,
+}
+
 // Finding is something that must not be.
 type Finding struct {
 	Kind    Kind
