@@ -26,6 +26,10 @@ test-real: ## Run the tests that need real servers (TestReal...)
 simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind; SEED=s lives one again, told in full
 	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
 
+.PHONY: guards
+guards: ## Take each of the service's guards away in turn and see the simulation fail (GUARDS=Adopt for one)
+	GUARDS=$(or $(GUARDS),all) go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/simulation
+
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
 	$(LINT) run ./...
