@@ -16,6 +16,7 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 test: ## Run the tests with the race detector; needs no server
 	@scripts/need-gcc.sh
 	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal' ./...
+	go test -timeout 15m ./internal/simulation
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
@@ -25,10 +26,6 @@ test-real: ## Run the tests that need real servers (TestReal...)
 .PHONY: simulate
 simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind; SEED=s lives one again, told in full
 	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
-
-.PHONY: guards
-guards: ## Take each of the service's guards away in turn and see the simulation fail (GUARDS=Adopt for one)
-	GUARDS=$(or $(GUARDS),all) go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/simulation
 
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
