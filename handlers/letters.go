@@ -41,8 +41,8 @@ func (p Letters) Send(ctx context.Context, n ledger.Notice, c closure.Closure, i
 	return p.Mailer.Send(ctx, letter(n, c, intents, to))
 }
 
-// letter says what the notice says, with the payouts as they stand. Our own words for operators stay out of it: a customer
-// is told the reason's title, and its hint only where it is they who must act.
+// letter says what the notice says, with the payouts as they stand. Our own words for operators stay out of it: of a reason
+// the customer is told what its row tells customers.
 func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mail.Recipient) mail.Letter {
 	l := mail.Letter{
 		ID: n.ID, Kind: mail.Kind(n.Letter), To: to, Confirmation: n.Data.Confirmation, AccountTail: tail(c.AccountID),
@@ -53,13 +53,12 @@ func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mai
 		l.Completed = c.EndedAt
 	case closure.LetterCanceled:
 		l.Completed = c.EndedAt
-	case closure.LetterFailed, closure.LetterActionNeeded:
-		info := closure.Reasons[n.Data.Reason]
-		l.Why = info.Title
-		if info.Who == closure.Customer {
-			l.Hint = info.Hint
-		}
+	case closure.LetterActionNeeded:
+		l.Why, l.Hint = closure.Reasons[n.Data.Reason].Title, closure.Reasons[n.Data.Reason].Tell
+	case closure.LetterFailed:
+		l.Why = closure.Reasons[n.Data.Reason].Tell
 	case closure.LetterInitiated:
+		l.Expected = n.Data.Expected
 		return l
 	}
 	for _, i := range intents {

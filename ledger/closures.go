@@ -88,6 +88,7 @@ type Wish struct {
 	Cause          string
 	Priority       closure.Priority
 	NotBefore      time.Time
+	Expected       time.Time // the expected finish, for the first letter; zero: not known
 	Actor          string
 }
 
@@ -132,7 +133,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 			Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
 			Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
 		}
-		return l.write(ctx, tx, closure.Closure{}, &c, ev)
+		if err := l.appendEvent(ctx, tx, &c, *ev); err != nil {
+			return err
+		}
+		return l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected)
 	})
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
@@ -198,7 +202,7 @@ func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, 
 		}
 	}
 	if letter := closure.LetterFor(before, *c); letter != "" {
-		return l.addNotice(ctx, tx, *c, letter)
+		return l.addNotice(ctx, tx, *c, letter, time.Time{})
 	}
 	return nil
 }

@@ -29,10 +29,11 @@ type NoticeData struct {
 	Reason       closure.Reason `json:"reason,omitempty"`
 	Why          string         `json:"why,omitempty"`
 	Paid         string         `json:"paid,omitempty"`
+	Expected     time.Time      `json:"expected,omitzero"` // of the first letter: the finish that was expected; zero: not known
 }
 
-func (l *Ledger) addNotice(ctx context.Context, tx *sql.Tx, c closure.Closure, letter closure.Letter) error {
-	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid})
+func (l *Ledger) addNotice(ctx context.Context, tx *sql.Tx, c closure.Closure, letter closure.Letter, expected time.Time) error {
+	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid, Expected: expected.Round(0).UTC()})
 	if err != nil {
 		return err
 	}
