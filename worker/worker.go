@@ -58,7 +58,8 @@ func Server(o Options) *asynq.Server {
 		ShutdownTimeout:          o.Timing.Drain,
 		RetryDelayFunc:           backoff(o.Timing.Backoff),
 		IsFailure:                func(err error) bool { return !errors.Is(err, handlers.ErrNotCounted) },
-		Logger:                   o.Log,
+		ErrorHandler:             givenUp(o.Log),
+		Logger:                   quiet{o.Log},
 		LogLevel:                 asynq.WarnLevel,
 	})
 }
