@@ -58,7 +58,8 @@ func Server(o Options) *asynq.Server {
 		ShutdownTimeout:          o.Timing.Drain,
 		RetryDelayFunc:           backoff(o.Timing.Backoff),
 		IsFailure:                func(err error) bool { return !errors.Is(err, handlers.ErrNotCounted) },
-		Logger:                   o.Log,
+		ErrorHandler:             givenUp(o.Log),
+		Logger:                   quiet{o.Log},
 		LogLevel:                 asynq.WarnLevel,
 	})
 }
@@ -88,30 +89,40 @@ func Run(ctx context.Context, o Options) error {
 		}
 		defer stop()
 	}
-	wg.Go(func() { sweeps(ctx, o) })
+	wg.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
+	wg.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
 	<-ctx.Done()
 	return nil
 }
 
-// sweeps runs a sweep at once and then about every Timing.Sweep, jittered, so that many workers don't sweep in step.
-func sweeps(ctx context.Context, o Options) {
+// every does something at once and then again and again, jittered, so that many workers don't do it in step.
+func every(ctx context.Context, d time.Duration, do func()) {
 	for {
-		s, err := o.Runner.Sweep(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
-		case s.Rescheduled+s.Reissued > 0:
-			o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
-		}
-		t := time.NewTimer(o.Timing.Sweep*3/4 + rand.N(o.Timing.Sweep/2))
+		do()
+		t := time.NewTimer(d*3/4 + rand.N(d/2))
 		select {
 		case <-ctx.Done():
 			t.Stop()
 			return
 		case <-t.C:
 		}
+	}
+}
+
+func sweep(ctx context.Context, o Options) {
+	s, err := o.Runner.Sweep(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
+	case s.Rescheduled+s.Reissued > 0:
+		o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
+	}
+}
+
+func letters(ctx context.Context, o Options) {
+	if _, err := o.Runner.Deliver(ctx); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the delivery of letters stopped early; the next one goes on")
 	}
 }
 
