@@ -185,6 +185,7 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 	case err != nil:
 		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
 	default:
+		o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
 		opts = o
 	}
 	if !strings.HasPrefix(r.DatabaseURL, "sqlite:") || r.DatabaseURL == "sqlite:" {

@@ -85,7 +85,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	mini := miniredis.NewMiniRedis()
 	defer mini.Close()
 	rdb := redis.NewClient(&redis.Options{Addr: "miniredis", DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
-	p, err := assemble(ctx, s, closure.ShortTiming, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
+	p, err := assemble(ctx, s, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
 		alpaca.Options{BaseURL: "http://" + simLn.Addr().String(), Key: demoKey, Secret: demoSecret})
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	background("expire keys of the embedded Redis", func() error { return ticking(ctx, mini) })
 	background("simulated broker", func() error { return serve(ctx, simLn, broker) })
 	background("API", func() error { return serve(ctx, apiLn, h) })
-	background("worker", func() error { return worker.Run(ctx, p.worker(&consoleMailer{out: o.out}, 0, c.HealthAddr)) })
+	background("worker", func() error { return worker.Run(ctx, p.worker(ctx, &consoleMailer{out: o.out}, 0, c.HealthAddr)) })
 	show := &show{ledger: p.ledger, clock: s.clock, out: o.out, api: "http://" + apiLn.Addr().String(), sim: "http://" + simLn.Addr().String(), data: c.Data}
 	background("demo", func() error { return show.run(ctx, broker, !c.NoInitiate) })
 
