@@ -13,13 +13,13 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 	go run ./cmd/closeout dev $(ARGS)
 
 .PHONY: test
-test: ## Run the tests with the race detector; needs no server
-	@scripts/need-gcc.sh
+test: ## Run the tests with the race detector
+	@scripts/need.sh
 	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal' ./...
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
-	@scripts/need-gcc.sh
+	@scripts/need.sh
 	@scripts/test-real.sh
 
 .PHONY: lint

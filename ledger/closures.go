@@ -113,10 +113,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 	if c.NotBefore.After(now) {
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
-	err = l.tx(ctx, func(tx *sql.Tx) error {
+	err = l.tx(ctx, func(tx *transaction) error {
 		memo := "{}"
 		args := fields(&c, &memo)
-		r, err := tx.ExecContext(ctx, "INSERT INTO closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
+		r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
 			" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
 		if err != nil {
 			return fmt.Errorf("insert closure: %w", err)
@@ -142,7 +142,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 
 // open is the closure of an account that is under way.
 func (l *Ledger) open(ctx context.Context, q queryer, account string) (closure.Closure, error) {
-	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE environment = $1 AND account_id = $2 AND state NOT IN ('closed', 'canceled')", l.env, account))
 }
 
@@ -152,12 +152,12 @@ func (l *Ledger) Get(ctx context.Context, id string) (closure.Closure, error) {
 }
 
 func (l *Ledger) get(ctx context.Context, q queryer, id string) (closure.Closure, error) {
-	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures WHERE id = $1", id))
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures WHERE id = $1", id))
 }
 
 // OfAccount returns an account's latest closure. ErrNotFound: it never had one.
 func (l *Ledger) OfAccount(ctx context.Context, account string) (closure.Closure, error) {
-	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE environment = $1 AND account_id = $2 ORDER BY created_at DESC, id DESC LIMIT 1", l.env, account))
 }
 
@@ -168,7 +168,7 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 	if from.IsZero() {
 		from = time.Unix(0, 0)
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE state = 'running' AND environment = $1 AND due_at < $2 AND (due_at, id) > ($3, $4) ORDER BY due_at, id LIMIT $5",
 		l.env, ts(before), ts(from), after.ID, limit)
 	if err != nil {
@@ -186,9 +186,9 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 	return out, rows.Err()
 }
 
-// write appends the event, if any, and the notice that the change calls for. The caller has written or locked the row in
+// write appends the event, if any, and writes the notice and the account's status that the change calls for. The caller has written or locked the row in
 // this transaction; c's chain fields are brought up to date.
-func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
+func (l *Ledger) write(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
 	for _, ev := range evs {
 		if ev == nil {
 			continue
@@ -198,13 +198,15 @@ func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, 
 		}
 	}
 	if letter := closure.LetterFor(before, *c); letter != "" {
-		return l.addNotice(ctx, tx, *c, letter)
+		if err := l.addNotice(ctx, tx, *c, letter); err != nil {
+			return err
+		}
 	}
-	return nil
+	return l.setStatus(ctx, tx, before, c)
 }
 
 // move writes the changed columns where the row is still what before says, and learns where its event chain stands.
-func (l *Ledger) move(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure) error {
+func (l *Ledger) move(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure) error {
 	if c.Version != before.Version {
 		c.Token = newToken()
 	}
@@ -215,7 +217,7 @@ func (l *Ledger) move(ctx context.Context, tx *sql.Tx, before closure.Closure, c
 	text := string(memo)
 	args := values(movingFields(c, &text))
 	n := len(args)
-	q := "UPDATE closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
+	q := "UPDATE closeout.closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
 	args = append(args, before.ID, before.Version, before.Token, before.State)
 	if err := tx.QueryRowContext(ctx, q, args...).Scan(&c.Seq, &c.HeadHash); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
@@ -232,6 +234,7 @@ func values(ptrs []any) []any {
 	for i, p := range ptrs {
 		switch p := p.(type) {
 		case *string:
+			*p = plain(*p)
 			out[i] = *p
 		case *closure.Environment:
 			out[i] = string(*p)

@@ -43,7 +43,7 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
 	}
-	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock}); err != nil {
+	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status}); err != nil {
 		return nil, err
 	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
