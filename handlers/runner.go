@@ -110,6 +110,7 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 			return stopped(c)
 		}
 	}
+	r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
 	ctx, calls := alpaca.Record(ctx)
 	v := &Visit{
 		Closure: c, Intents: intents, Now: r.Clock.At(started), Wall: started, Broker: r.Broker, Calendar: r.Calendar(),

@@ -66,13 +66,13 @@ func (p *parts) close() error {
 
 // health asks what a worker needs.
 func (p *parts) health(ctx context.Context) map[string]error {
-	return ask(ctx, map[string]ping{"ledger": p.ledger.Ping, "redis": p.queue.Ping})
+	return pingAll(ctx, map[string]ping{"ledger": p.ledger.Ping, "redis": p.queue.Ping})
 }
 
 type ping = func(context.Context) error
 
-// ask asks everything at once, within two seconds in all. What has not answered by then is down.
-func ask(ctx context.Context, pings map[string]ping) map[string]error {
+// pingAll asks everything at once, within two seconds in all. What has not answered by then is down.
+func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	asked := map[string]chan error{}
@@ -95,7 +95,7 @@ func ask(ctx context.Context, pings map[string]ping) map[string]error {
 func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
-		Beside: func(ctx context.Context) map[string]error { return ask(ctx, map[string]ping{"redis": p.queue.Ping}) },
+		Beside: func(ctx context.Context) map[string]error { return pingAll(ctx, map[string]ping{"redis": p.queue.Ping}) },
 		Readiness: &readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
 		},

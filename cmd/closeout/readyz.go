@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -64,6 +65,9 @@ func askReady(ctx context.Context, u *url.URL) (ready bool, said string) {
 	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the URL, which may hold a password
+			err = cause
+		}
 		return false, fmt.Sprintf("no answer from %s: %s", u.Redacted(), oneLine(err.Error()))
 	}
 	defer resp.Body.Close()
@@ -82,12 +86,17 @@ func told(body []byte) string {
 	var page struct {
 		Detail  string   `json:"detail"`
 		Checked []string `json:"checked"`
+		Without []string `json:"without"`
 	}
 	if json.Unmarshal(body, &page) == nil && page.Detail != "" {
 		return page.Detail
 	}
 	if len(page.Checked) > 0 {
-		return strings.Join(page.Checked, ", ") + " ok"
+		said := strings.Join(page.Checked, ", ") + " ok"
+		if len(page.Without) > 0 {
+			said += ", without " + strings.Join(page.Without, ", ")
+		}
+		return said
 	}
 	var parts map[string]string
 	if json.Unmarshal(body, &parts) == nil {
