@@ -202,6 +202,7 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
 	default:
 		o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
+		o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
 		opts = o
 	}
 	r.store.check(bad)

@@ -95,7 +95,9 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
-		Beside: func(ctx context.Context) map[string]error { return pingAll(ctx, map[string]ping{"redis": p.queue.Ping}) },
+		Beside: func(ctx context.Context) map[string]error {
+			return pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
+		},
 		Readiness: &readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
 		},

@@ -39,21 +39,49 @@ type world struct {
 
 const worldKey = "0123456789abcdef"
 
+func TestMain(m *testing.M) {
+	status := m.Run()
+	_ = os.RemoveAll(binDir)
+	os.Exit(status)
+}
+
+var (
+	binDir string
+	build  = sync.OnceValues(func() (bin string, err error) {
+		if binDir, err = os.MkdirTemp("", "closeout-built-"); err != nil {
+			return "", err
+		}
+		bin = filepath.Join(binDir, "closeout")
+		out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput() //nolint:noctx // for all tests
+		if err != nil {
+			err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return bin, err
+	})
+)
+
+// built is the program as it ships, built once for all tests.
+func built(tb testing.TB) string {
+	tb.Helper()
+	bin, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return bin
+}
+
 // newWorld builds the program and starts the servers and the simulator, with a day of that length. The first day is the
 // demo's.
 func newWorld(t *testing.T, day time.Duration) *world {
 	t.Helper()
-	w := &world{TB: t, bin: filepath.Join(t.TempDir(), "closeout"), clock: closure.ScaledClock(day, demoBegins, time.Now())}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", w.bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	w.redis = servers.StartRedis(t)
+	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t)}
 	w.database = servers.StartPostgres(t).Database(t)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "CLOSEOUT_") {
 			w.env = append(w.env, e)
 		}
 	}
+	w.clock = closure.ScaledClock(day, demoBegins, time.Now())
 	w.env = append(w.env, "CLOSEOUT_DAY="+w.clock.String(), "CLOSEOUT_LOG_FORMAT=json", "CLOSEOUT_LOG_LEVEL=debug")
 	w.broker = "http://" + w.start("simulator", "--addr", "127.0.0.1:0", "--data", t.TempDir()).listens()
 	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+w.redis.URL, "CLOSEOUT_DATABASE_URL="+w.database, "CLOSEOUT_API_KEYS=test="+worldKey,

@@ -108,7 +108,7 @@ func (p *program) midVisit() bool {
 // slowly makes the simulator take its time over the first thing that every visit reads.
 func (w *world) slowly(d time.Duration) {
 	w.Helper()
-	w.ask("PUT", w.broker+"/sim/chaos", sim.Chaos{Rules: []sim.Rule{{Method: "GET", Path: "/account", Fault: sim.FaultSlow, Delay: sim.Duration(d)}}}, nil)
+	w.ask("PUT", w.broker+"/sim/chaos", sim.Chaos{Rules: []sim.Rule{{Method: "GET", Path: "/account", Probability: 1, Fault: sim.FaultSlow, Delay: sim.Duration(d)}}}, nil)
 }
 
 // visiting waits until one of two workers begins a visit of the closure.
@@ -150,8 +150,8 @@ func TestRealWorkerStoppedAndKilledInMidVisit(t *testing.T) {
 	w.slowly(2500 * time.Millisecond)
 	id := w.initiate(account)
 	busy, other := w.visiting(id, a, b)
-	busy.signal(syscall.SIGTERM)
 	told := time.Now()
+	busy.signal(syscall.SIGTERM)
 	if ok, said := w.ready(health[busy], "0s"); ok || said != "not ready: 503 Service Unavailable: asynq draining, ledger ok, redis ok" {
 		t.Errorf("while it drains: %s", said)
 	}
@@ -173,8 +173,8 @@ func TestRealWorkerStoppedAndKilledInMidVisit(t *testing.T) {
 			last = l
 		}
 	}
-	if last.Version != 1 {
-		t.Errorf("the visit in hand did not finish: the stopped worker's last is %q", last.text)
+	if last.Version != 1 || !last.Time.After(told) {
+		t.Errorf("the visit in hand did not finish after the signal: the stopped worker's last is %q", last.text)
 	}
 	for _, e := range w.events(id) {
 		if e.Kind == "crash" || e.Kind == "reissue" {
