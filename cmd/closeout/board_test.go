@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,13 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jedib0t/go-pretty/v6/text"
 )
-
-func TestMain(m *testing.M) {
-	text.DisableColors() // what is compared here are words
-	os.Exit(m.Run())
-}
 
 // saw is an account as it was read.
 func saw(n int, phase, state, paid, finish, until, who, why, hint string) row {
