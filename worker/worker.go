@@ -45,12 +45,15 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 }
 
 // Server makes the Asynq server, not yet started.
-func Server(o Options) *asynq.Server {
+func Server(o Options) *asynq.Server { return asynq.NewServerFromRedisClient(o.Redis, Config(o)) }
+
+// Config is what the server is made with. The lab sets another pace.
+func Config(o Options) asynq.Config {
 	n := o.Concurrency
 	if n == 0 {
 		n = defaultConcurrency
 	}
-	return asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
+	return asynq.Config{
 		Concurrency:              n,
 		Queues:                   tasks.Queues,
 		TaskCheckInterval:        200 * time.Millisecond,
@@ -60,7 +63,7 @@ func Server(o Options) *asynq.Server {
 		IsFailure:                func(err error) bool { return !errors.Is(err, handlers.ErrNotCounted) },
 		Logger:                   o.Log,
 		LogLevel:                 asynq.WarnLevel,
-	})
+	}
 }
 
 // backoff doubles from the first delay, with jitter so that a thousand closures don't come back together.
