@@ -2,6 +2,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
+# The two exhaustive proofs, a kill at every point of each fate and a closure at each hour of a year, run without the race
+# detector, which would multiply their minutes of CPU; what they run concurrently, others run under it.
+PROOFS := ^(TestFates|TestEachHourOfAYear)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
@@ -15,7 +18,8 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 .PHONY: test
 test: ## Run the tests with the race detector
 	@scripts/need.sh
-	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal' ./...
+	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal|$(PROOFS)' ./...
+	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
