@@ -30,6 +30,11 @@ test-real: ## Run the tests that need real servers (TestReal...)
 simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind; SEED=s lives one again, told in full
 	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
 
+.PHONY: chaos
+chaos: ## 2,000 closures on real servers while workers, servers and the network break, and then an audit: about half an hour
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
+
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
 	$(LINT) run ./...
