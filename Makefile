@@ -22,6 +22,10 @@ test-real: ## Run the tests that need real servers (TestReal...)
 	@scripts/need.sh
 	@scripts/test-real.sh
 
+.PHONY: simulate
+simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind; SEED=s lives one again, told in full
+	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
+
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
 	$(LINT) run ./...

@@ -32,6 +32,7 @@ type Books struct {
 	Now         time.Time         // business
 	Intents     []closure.Intent  // of transfers, in the order of their claims
 	Proceeds    decimal.Decimal   // of orders claimed since the base
+	SoldSince   bool              // orders were claimed since the base
 	Memo        closure.Memo
 	Calendar    *calendar.Calendar
 	ReturnWatch int
@@ -76,7 +77,11 @@ func (v *Visit) books(ctx context.Context) (b Books, o closure.Outcome, ok bool,
 	}
 	if base, ok := b.base(); ok {
 		for _, i := range v.Intents {
-			if i.Kind == closure.OrderIntent && i.Key > base.Key && i.Proceeds.Valid {
+			if i.Kind != closure.OrderIntent || i.Key <= base.Key {
+				continue
+			}
+			b.SoldSince = true
+			if i.Proceeds.Valid {
 				b.Proceeds = b.Proceeds.Add(i.Proceeds.Decimal)
 			}
 		}
@@ -186,7 +191,7 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 		switch {
 		case !t.Ended():
 			if _, mine := own[t.ID]; mine {
-				return false, closure.Wait(0, closure.TransferPending, fmt.Sprintf("the payout of %s is %s at the broker", usd(t.Amount.Decimal), strings.ToLower(t.Status)))
+				return false, underWay(t.Amount.Decimal)
 			}
 			return false, closure.Wait(0, closure.ForeignTransfer, fmt.Sprintf("a transfer of %s that this service did not ask for is %s", usd(t.Amount.Decimal), strings.ToLower(t.Status)))
 		case t.HoldUntil != nil && t.HoldUntil.After(b.Now):
@@ -201,6 +206,12 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 		}
 	}
 	return true, pending
+}
+
+// underWay waits for a payout of ours. It does not name the status: follow tells each one once, and a wait that changed with
+// it would tell it again.
+func underWay(amount decimal.Decimal) closure.Outcome {
+	return closure.Wait(0, closure.TransferPending, "the payout of "+usd(amount)+" is on its way")
 }
 
 func (b Books) morningAfter(t time.Time, what string) closure.Outcome {
@@ -221,6 +232,25 @@ func (b Books) outSince(base closure.Intent) decimal.Decimal {
 	sum := decimal.Zero
 	for _, t := range b.Transfers {
 		if _, known := base.Listed[t.ID]; t.Outgoing() && !known {
+			sum = sum.Add(t.Amount.Decimal)
+		}
+	}
+	return sum
+}
+
+// lostSince sums what the lists show to have lowered the base's cash by no payout: fees and the like, and deposits that
+// the base counted and that came to nothing.
+func (b Books) lostSince(base closure.Intent) decimal.Decimal {
+	sum := decimal.Zero
+	for _, a := range b.Outflows {
+		if _, known := base.Listed[a.ID]; !known {
+			sum = sum.Sub(a.NetAmount.Decimal)
+		}
+	}
+	for _, t := range b.Transfers {
+		was := alpaca.Transfer{Status: base.Listed[t.ID]}
+		before, _ := was.Fate()
+		if f, _ := t.Fate(); !t.Outgoing() && before == alpaca.Complete && f != alpaca.Complete {
 			sum = sum.Add(t.Amount.Decimal)
 		}
 	}

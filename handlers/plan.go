@@ -63,8 +63,10 @@ func (b Books) plan() plan {
 		if !ok {
 			return waitFor(pending)
 		}
-		// The first claim's cash was sure; of it, what the broker has not been asked for since may go.
-		if room = closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base))); room.LessThan(closure.Cent) {
+		// The first claim's cash was sure; of it, what the broker has not been asked for since may go, less what was lost.
+		// A sale since then means that a trade was undone or shares came in: then only quiet tells what the cash is worth.
+		room = closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))
+		if b.SoldSince || room.LessThan(closure.Cent) {
 			return waitFor(pending)
 		}
 	} else if gap := b.gap(); gap.IsPositive() {

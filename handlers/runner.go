@@ -76,6 +76,7 @@ var phases = map[closure.Phase]Phase{
 func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	p, err := tasks.ParsePayload(t.Payload())
 	if err != nil {
+		r.Log.WithError(err).Warn("a task that is none of ours is archived") // Asynq's own word on it is kept out of the log
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	retried, _ := asynq.GetRetryCount(ctx)

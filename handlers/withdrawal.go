@@ -27,7 +27,9 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	b.Memo = v.memo
 	p := b.plan()
 	switch p.do {
-	case planWait, planFail:
+	case planFail:
+		return v.unlessSellable(ctx, p.outcome)
+	case planWait:
 		return p.outcome, nil
 	case planQuarantine:
 		return closure.WaitUntil(v.business(p.intent.Deadline.Add(v.Timing.Quarantine+time.Second)), closure.UnknownOutcome, p.why), nil
@@ -46,11 +48,24 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	case planExcess:
 		return v.unexplained(p.gap), nil
 	case planEmpty:
-		return closure.Go(closure.Closing, "no cash is left; paid out $"+v.paid()), nil
+		return closure.Go(closure.Closing, "no cash is left; paid out "+v.paid()), nil
 	case planPay:
 		return v.payOut(ctx, p.payout)
 	}
 	return closure.Outcome{}, fmt.Errorf("withdrawal: no plan")
+}
+
+// unlessSellable goes back to the liquidation before an account that owes money is given up: a trade that was busted after
+// its payout left the debt, and the shares that cover it.
+func (v *Visit) unlessSellable(ctx context.Context, o closure.Outcome) (closure.Outcome, error) {
+	if o.Reason != closure.NegativeCash {
+		return o, nil
+	}
+	back, ok, err := v.nothingToSell(ctx)
+	if err != nil || !ok {
+		return back, err
+	}
+	return o, nil
 }
 
 // follow notes what became of the closure's payouts since the last look.
@@ -110,8 +125,12 @@ func (v *Visit) unexplained(gap decimal.Decimal) closure.Outcome {
 	return closure.Fail(closure.Unexplained, what+" is in the account than the books explain")
 }
 
-// payOut checks the pinned bank and sends one transfer.
+// payOut checks the pinned bank and sends one transfer. Where positions or orders have appeared, a busted trade may have
+// taken back money that the books still count: what is left of it is known when they are sold.
 func (v *Visit) payOut(ctx context.Context, p Payout) (closure.Outcome, error) {
+	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
+		return o, err
+	}
 	banks, err := v.Broker.Relationships(ctx, v.Closure.AccountID)
 	if err != nil {
 		return closure.Outcome{}, err
@@ -135,7 +154,7 @@ func (v *Visit) payOut(ctx context.Context, p Payout) (closure.Outcome, error) {
 	if intents[0].State == closure.IntentSending {
 		return v.onWire(intents[0]), nil
 	}
-	return closure.Wait(0, closure.TransferPending, "the payout of "+usd(p.Amount)+" is on its way"), nil
+	return underWay(p.Amount), nil
 }
 
 // pinned says what is wrong with the one bank that may be paid, or "".

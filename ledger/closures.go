@@ -88,6 +88,7 @@ type Wish struct {
 	Cause          string
 	Priority       closure.Priority
 	NotBefore      time.Time
+	Expected       time.Time // the expected finish, for the first letter; zero: not known
 	Actor          string
 }
 
@@ -113,7 +114,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 	if c.NotBefore.After(now) {
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
-	err = l.tx(ctx, func(tx *transaction) error {
+	insert := func(tx *transaction) error {
 		memo := "{}"
 		args := fields(&c, &memo)
 		r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
@@ -124,7 +125,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 		if n, err := r.RowsAffected(); err != nil {
 			return err
 		} else if n == 0 {
-			c, err = l.open(ctx, tx, w.AccountID)
+			open, err := l.open(ctx, tx, w.AccountID)
+			if err == nil {
+				c = open
+			}
 			return err
 		}
 		created = true
@@ -132,8 +136,20 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 			Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
 			Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
 		}
-		return l.write(ctx, tx, closure.Closure{}, &c, ev)
-	})
+		if err := l.appendEvent(ctx, tx, &c, *ev); err != nil {
+			return err
+		}
+		if err := l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected); err != nil {
+			return err
+		}
+		return l.setStatus(ctx, tx, closure.Closure{}, &c)
+	}
+	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
+	for range 3 {
+		if err = l.tx(ctx, insert); !errors.Is(err, ErrNotFound) {
+			break
+		}
+	}
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
@@ -198,7 +214,7 @@ func (l *Ledger) write(ctx context.Context, tx *transaction, before closure.Clos
 		}
 	}
 	if letter := closure.LetterFor(before, *c); letter != "" {
-		if err := l.addNotice(ctx, tx, *c, letter); err != nil {
+		if err := l.addNotice(ctx, tx, *c, letter, time.Time{}); err != nil {
 			return err
 		}
 	}

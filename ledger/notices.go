@@ -29,10 +29,11 @@ type NoticeData struct {
 	Reason       closure.Reason `json:"reason,omitempty"`
 	Why          string         `json:"why,omitempty"`
 	Paid         string         `json:"paid,omitempty"`
+	Expected     time.Time      `json:"expected,omitzero"` // of the first letter: the finish that was expected; zero: not known
 }
 
-func (l *Ledger) addNotice(ctx context.Context, tx *transaction, c closure.Closure, letter closure.Letter) error {
-	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid})
+func (l *Ledger) addNotice(ctx context.Context, tx *transaction, c closure.Closure, letter closure.Letter, expected time.Time) error {
+	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid, Expected: expected.Round(0).UTC()})
 	if err != nil {
 		return err
 	}
@@ -52,9 +53,12 @@ func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, 
 	var data string
 	now := time.Now()
 	token := newToken()
+	// The scalar subqueries are looked up by key, letter by letter in the index's order, whatever the planner thinks: before
+	// the first ANALYZE of a new table it would rather join everything with everything.
 	err := l.db.QueryRowContext(ctx, "UPDATE closeout.notices SET lease = $1, due_at = $2, attempts = attempts + 1 WHERE id = ("+
-		"SELECT a.id FROM closeout.notices a JOIN closeout.closures c ON c.id = a.closure_id WHERE a.state = 'due' AND a.due_at <= $3 AND c.environment = $4"+
-		" AND NOT EXISTS (SELECT 1 FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.seq < a.seq AND b.state = 'due')"+
+		"SELECT a.id FROM closeout.notices a WHERE a.state = 'due' AND a.due_at <= $3"+
+		" AND (SELECT c.environment FROM closeout.closures c WHERE c.id = a.closure_id) = $4"+
+		" AND (SELECT min(b.seq) FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.state = 'due') = a.seq"+
 		" ORDER BY a.due_at, a.id LIMIT 1) AND state = 'due' AND due_at <= $5"+
 		" RETURNING id, closure_id, seq, kind, data, attempts, created_at",
 		token, ts(now.Add(lease)), ts(now), string(l.env), ts(now)).

@@ -63,9 +63,10 @@ func server(base context.Context, o Options) *asynq.Server {
 		IsFailure: func(err error) bool {
 			return !errors.Is(err, handlers.ErrNotCounted) && !errors.Is(err, context.Canceled)
 		},
-		BaseContext: func() context.Context { return base },
-		Logger:      o.Log,
-		LogLevel:    asynq.WarnLevel,
+		ErrorHandler: givenUp(o.Log),
+		BaseContext:  func() context.Context { return base },
+		Logger:       quiet{o.Log},
+		LogLevel:     asynq.WarnLevel,
 	})
 }
 
@@ -115,7 +116,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	p.stage.Store(working)
 	o.Log.Info("working")
-	p.open.Go(func() { sweeps(ctx, o) })
+	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
+	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
 	<-ctx.Done()
 	p.stage.Store(draining)
 	return drain(o, p, srv, cut)
@@ -192,27 +194,36 @@ func drain(o Options, p *pulse, srv *asynq.Server, cut context.CancelFunc) error
 	return fmt.Errorf("%w (%d)", ErrCutShort, left)
 }
 
-// sweeps runs a sweep at once and then about every Timing.Sweep, jittered, so that many workers don't sweep in step.
-func sweeps(ctx context.Context, o Options) {
+// every does something at once and then again and again, jittered, so that many workers don't do it in step.
+func every(ctx context.Context, d time.Duration, do func()) {
 	for {
-		if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
-			o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
-		}
-		s, err := o.Runner.Sweep(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
-		case s.Rescheduled+s.Reissued > 0:
-			o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
-		}
-		t := time.NewTimer(o.Timing.Sweep*3/4 + rand.N(o.Timing.Sweep/2))
+		do()
+		t := time.NewTimer(d*3/4 + rand.N(d/2))
 		select {
 		case <-ctx.Done():
 			t.Stop()
 			return
 		case <-t.C:
 		}
+	}
+}
+
+func sweep(ctx context.Context, o Options) {
+	if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
+	}
+	s, err := o.Runner.Sweep(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
+	case s.Rescheduled+s.Reissued > 0:
+		o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
+	}
+}
+
+func letters(ctx context.Context, o Options) {
+	if _, err := o.Runner.Deliver(ctx); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the delivery of letters stopped early; the next one goes on")
 	}
 }

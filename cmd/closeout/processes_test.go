@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jedib0t/go-pretty/v6/text"
+
 	"closeout/alpaca/sim"
 	"closeout/closure"
 	"closeout/internal/servers"
@@ -40,6 +42,7 @@ type world struct {
 const worldKey = "0123456789abcdef"
 
 func TestMain(m *testing.M) {
+	text.DisableColors() // what the tests of the board compare are words
 	status := m.Run()
 	_ = os.RemoveAll(binDir)
 	os.Exit(status)

@@ -243,14 +243,17 @@ func (l *Lab) RunFor(d time.Duration) {
 	l.RunUntil(d+time.Minute, func() bool { return !time.Now().Before(end) })
 }
 
-// serve runs one sweep and a real Asynq server until nothing is left to do at this moment.
+// serve runs one sweep, delivers letters and runs a real Asynq server until nothing is left to do at this moment.
 func (l *Lab) serve() {
 	if l.cur.dead.Load() {
 		_ = l.cur.rdb.Close()
 		l.start()
 	}
 	p := l.cur
-	l.guard(func() { _, _ = p.run.Sweep(l.TB.Context()) })
+	l.guard(func() {
+		_, _ = p.run.Sweep(l.TB.Context())
+		_, _ = p.run.Deliver(l.TB.Context())
+	})
 	if p.dead.Load() {
 		return
 	}

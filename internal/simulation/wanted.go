@@ -1,0 +1,53 @@
+package simulation
+
+// wanted are rare things that a run of many lives must come to: one that never does proves nothing about them. A run of
+// fewer than enough lives only tells what it has missed.
+var wanted = []string{
+	"a claim came too late and was fenced",
+	"a save came too late and was fenced",
+	"a task was archived by its lease",
+	"a visit outlived its timeout",
+	"a writer that was too late did not write",
+	"an acknowledgement found nothing",
+	"an answer came over what was known already",
+	"an error that counts as nothing",
+	"an expired lease was taken up",
+	"an unknown closing was given up",
+	"an unknown order was found",
+	"an unknown order was sent again",
+	"an unknown payout was found",
+	"an unknown payout was given up",
+	"a returned payout was paid again",
+	"an orphan was rescued by the sweep",
+	"an archived task was rescued by the sweep",
+	"a missing task was rescued by the sweep",
+	"Redis was emptied",
+	"a task was delivered twice",
+	"two copies of a visit at once",
+	"a withdrawal by the customer was taken for ours",
+	"cancel was accepted",
+	"cancel was refused",
+	"pause was accepted",
+	"resume was accepted",
+	"wake was accepted",
+	"wake met a due visit",
+	"reason account_blocked",
+	"reason bank_gone",
+	"reason broker_outage",
+	"reason clock_skew",
+	"reason crashes_worker",
+	"reason credentials_refused",
+	"reason excess_noted",
+	"reason foreign_transfer",
+	"reason halted",
+	"reason list_changed",
+	"reason negative_cash",
+	"reason retries_used_up",
+	"reason returned_twice",
+	"reason unknown_outcome",
+	"reason unknown_transfer",
+	"reason went_back",
+}
+
+// enough lives for each of the wanted things to happen by a wide margin.
+const enough = 2000
