@@ -36,10 +36,10 @@ func (p *page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			status, body[what] = http.StatusServiceUnavailable, "down"
 		}
 	}
-	switch stage := p.pulse.stage.Load(); {
-	case stage == starting:
+	switch p.pulse.stage.Load() {
+	case starting:
 		body["asynq"] = "starting"
-	case stage == draining:
+	case draining:
 		body["asynq"] = "draining"
 	default:
 		p.tell(found)
