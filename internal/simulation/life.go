@@ -16,6 +16,7 @@ import (
 	"closeout/alpaca/sim"
 	"closeout/calendar"
 	"closeout/closure"
+	"closeout/handlers"
 	"closeout/ledger"
 	"closeout/tasks"
 )
@@ -61,6 +62,7 @@ type life struct {
 	policy closure.Policy
 	timing closure.Timing
 	procs  []*process // the server, then the workers
+	handle func(*process, *job) error
 
 	rows       map[string]closure.Closure // as last committed
 	order      []string                   // closures, as they were made
@@ -95,13 +97,20 @@ func template(dir string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+func newLife(tb testing.TB, o Options) *life {
+	return &life{
+		Options: o, dice: newDice(o.Seed, o.Without, o.Faults), engine: newEngine(), tb: tb, queue: newQueue(), timing: closure.DefaultTiming,
+		rows: map[string]closure.Closure{}, letters: map[string]int{}, some_: map[string]int{}, resumed: map[string]int{}, lastPayout: map[string]decimal.Decimal{},
+		handle: func(p *process, j *job) error {
+			return p.run.Visit(j.ctx, handlers.Delivery{Payload: j.m.payload, Retried: j.m.retried})
+		},
+	}
+}
+
 // live lives one life, inside a bubble.
 func live(tb testing.TB, o Options, empty []byte) Left {
 	tb.Helper()
-	l := &life{
-		Options: o, dice: newDice(o.Seed, o.Without, o.Faults), engine: newEngine(), tb: tb, queue: newQueue(), timing: closure.DefaultTiming,
-		rows: map[string]closure.Closure{}, letters: map[string]int{}, some_: map[string]int{}, resumed: map[string]int{}, lastPayout: map[string]decimal.Decimal{},
-	}
+	l := newLife(tb, o)
 	must := func(err error) {
 		if err != nil {
 			tb.Fatal(err)
@@ -192,7 +201,7 @@ func (l *life) stuck(truths map[string]sim.Truth) (out []string) {
 		switch {
 		case c.State.Ended():
 		case c.Reason == closure.BankGone && !bank:
-		case c.Reason == closure.UnknownTransfer && l.policy.Unknown == closure.Ask: // a person would say what became of it
+		case c.Reason == closure.UnknownTransfer: // a person would say what became of it, which this operator can't
 		case c.Reason == closure.NegativeCash && truths[c.AccountID].Booked.IsNegative() && len(truths[c.AccountID].Positions) == 0:
 		default:
 			out = append(out, fmt.Sprintf("the closure of %s is still %s in %s: %s: %s", l.short(id), c.State, c.Phase, c.Reason, c.Why))

@@ -19,7 +19,13 @@ import (
 type queue struct {
 	tasks   map[string]*task
 	pending map[string][]string // by queue, the next one first
+	listed  map[string]bool     // queues that Redis has been told of; the inspector knows no others
 }
+
+// client tells Redis of a queue the first time that it enqueues to it, and not again after Redis was emptied.
+type client struct{ told map[string]bool }
+
+func newClient() *client { return &client{map[string]bool{}} }
 
 type task struct {
 	message
@@ -60,10 +66,13 @@ var (
 	errNoServer = errors.New("redis: connection refused")
 )
 
-func newQueue() *queue { return &queue{tasks: map[string]*task{}, pending: map[string][]string{}} }
+func newQueue() *queue { return &queue{tasks: map[string]*task{}, pending: map[string][]string{}, listed: map[string]bool{}} }
 
 // enqueue puts a task there, due at once or at a time. It conflicts while anything stands under its ID, archived included.
-func (q *queue) enqueue(m message, at time.Time, now time.Time) error {
+func (q *queue) enqueue(c *client, m message, at, now time.Time) error {
+	if !c.told[m.queue] {
+		c.told[m.queue], q.listed[m.queue] = true, true
+	}
 	if q.tasks[m.key] != nil {
 		return tasks.ErrConflict
 	}
@@ -191,11 +200,16 @@ func (q *queue) recoverLost(now time.Time, delay func(retried int) time.Duration
 func (q *queue) flush() {
 	clear(q.tasks)
 	clear(q.pending)
+	clear(q.listed)
 }
 
-// look is tasks.Queue.Look.
-func (q *queue) look(key string, now time.Time) tasks.Seen {
-	t := q.tasks[key]
+// look is tasks.Queue.Look: where a queue is not listed, the next enqueuing is by a client that tells of it again.
+func (q *queue) look(c *client, m message, now time.Time) tasks.Seen {
+	if !q.listed[m.queue] {
+		clear(c.told)
+		return tasks.Seen{Condition: tasks.Missing}
+	}
+	t := q.tasks[m.key]
 	if t == nil {
 		return tasks.Seen{Condition: tasks.Missing}
 	}

@@ -101,7 +101,7 @@ func (l *life) visit(p *process, j *job) {
 			l.settle(th)
 		}
 	}
-	l.start(th, func() { j.result = p.run.Visit(j.ctx, handlers.Delivery{Payload: j.m.payload, Retried: j.m.retried}) })
+	l.start(th, func() { j.result = l.handle(p, j) })
 }
 
 // settle tells the queue how a delivery ended.
