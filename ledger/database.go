@@ -93,10 +93,11 @@ func openSQLite(path string) (*database, error) {
 	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() +
 		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" +
 		"&_txlock=immediate&_time_format=sqlite"
-	db, err := sql.Open("sqlite", dsn)
+	c, err := newConnector(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
+	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(1) // SQLite has one writer anyway; waiting in the pool is fairer than busy_timeout
 	return &database{db, true}, nil
 }

@@ -49,11 +49,13 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 }
 
 // Server makes the Asynq server, not yet started.
-func Server(o Options) *asynq.Server { return server(context.Background(), o) }
+func Server(o Options) *asynq.Server {
+	return asynq.NewServerFromRedisClient(o.Redis, Config(context.Background(), o))
+}
 
-// server makes one whose visits are cut short when base ends.
-func server(base context.Context, o Options) *asynq.Server {
-	return asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
+// Config is what the server is made with; its visits are cut short when base ends. The lab sets another pace.
+func Config(base context.Context, o Options) asynq.Config {
+	return asynq.Config{
 		Concurrency:              o.concurrency(),
 		Queues:                   tasks.Queues,
 		TaskCheckInterval:        200 * time.Millisecond,
@@ -67,7 +69,7 @@ func server(base context.Context, o Options) *asynq.Server {
 		BaseContext:  func() context.Context { return base },
 		Logger:       quiet{o.Log},
 		LogLevel:     asynq.WarnLevel,
-	})
+	}
 }
 
 func (o Options) concurrency() int {
@@ -110,7 +112,7 @@ func Run(ctx context.Context, o Options) error {
 	o.Redis.AddHook(p)
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	srv := server(base, o)
+	srv := asynq.NewServerFromRedisClient(o.Redis, Config(base, o))
 	if err := srv.Start(p.counted(Mux(o.Runner))); err != nil {
 		return fmt.Errorf("start asynq: %w", err)
 	}

@@ -59,6 +59,18 @@ func TestFollowingTellsScriptsEachChangeOnce(t *testing.T) {
 	}
 }
 
+func TestCtrlCEndsTheAsking(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { cancel() }))
+	defer s.Close()
+	var out, errs bytes.Buffer
+	status := run(ctx, []string{"initiate", "--url", s.URL, "--key", "dev", "--yes", one, two}, &out, &errs)
+	if status != 1 || out.Len() > 0 || !strings.Contains(errs.String(), "account 1 of 2, "+one) {
+		t.Errorf("status %d\n%s%s", status, out.String(), errs.String())
+	}
+}
+
 func TestFollowingEndsAtCtrlCAndTheClosuresGoOn(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

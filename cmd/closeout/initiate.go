@@ -58,6 +58,9 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 		live.asking(n+1, len(c.Accounts))
 		err := c.ask(ctx, account)
 		live.asked()
+		if ctx.Err() != nil { // whether the last one was accepted is not known; the same wish twice is one closure
+			return fmt.Errorf("stopped at account %d of %d, %s; asking for all again is safe: the closures that were accepted go on", n+1, len(c.Accounts), account)
+		}
 		if err != nil {
 			failed = true
 			c.print(o, map[string]any{"account_id": account, "error": err.Error()}, "%s  refused: %v", account, err)

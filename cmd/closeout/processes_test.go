@@ -32,8 +32,11 @@ type world struct {
 	env      []string
 	clock    closure.Clock
 	redis    *servers.Redis
+	postgres *servers.Postgres
 	ledger   *ledger.Ledger // the test's own eyes
 	database string
+	sim      *program
+	data     string // the simulator's folder
 	broker   string // the simulator's address
 	api      string
 	all      []*program
@@ -74,11 +77,11 @@ func built(tb testing.TB) string {
 }
 
 // newWorld builds the program and starts the servers and the simulator, with a day of that length. The first day is the
-// demo's.
-func newWorld(t *testing.T, day time.Duration) *world {
+// demo's. through, if given, says at which address the service's processes find what listens at another.
+func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
 	t.Helper()
-	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t)}
-	w.database = servers.StartPostgres(t).Database(t)
+	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t), postgres: servers.StartPostgres(t), data: t.TempDir()}
+	w.database = w.postgres.Database(t)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "CLOSEOUT_") {
 			w.env = append(w.env, e)
@@ -86,9 +89,18 @@ func newWorld(t *testing.T, day time.Duration) *world {
 	}
 	w.clock = closure.ScaledClock(day, demoBegins, time.Now())
 	w.env = append(w.env, "CLOSEOUT_DAY="+w.clock.String(), "CLOSEOUT_LOG_FORMAT=json", "CLOSEOUT_LOG_LEVEL=debug")
-	w.broker = "http://" + w.start("simulator", "--addr", "127.0.0.1:0", "--data", t.TempDir()).listens()
-	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+w.redis.URL, "CLOSEOUT_DATABASE_URL="+w.database, "CLOSEOUT_API_KEYS=test="+worldKey,
-		"CLOSEOUT_ALPACA_URL="+w.broker, "CLOSEOUT_ALPACA_KEY="+demoKey, "CLOSEOUT_ALPACA_SECRET="+demoSecret)
+	w.sim = w.start("simulator", "--addr", "127.0.0.1:0", "--data", w.data)
+	broker := w.sim.listens()
+	w.broker = "http://" + broker
+	seen := func(name, addr, url string) string {
+		for _, f := range through {
+			url = strings.Replace(url, addr, f(name, addr), 1)
+		}
+		return url
+	}
+	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+seen("redis", w.redis.Addr, w.redis.URL), "CLOSEOUT_DATABASE_URL="+seen("postgres", w.postgres.Addr, w.database),
+		"CLOSEOUT_API_KEYS=test="+worldKey, "CLOSEOUT_ALPACA_URL="+seen("broker", broker, w.broker),
+		"CLOSEOUT_ALPACA_KEY="+demoKey, "CLOSEOUT_ALPACA_SECRET="+demoSecret)
 	var err error
 	w.ledger, err = ledger.Open(t.Context(), ledger.Options{URL: w.database, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: w.clock})
 	if err != nil {
