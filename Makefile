@@ -2,6 +2,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
+# The two exhaustive proofs, a kill at every point of each fate and a closure at each hour of a year, run without the race
+# detector, which would multiply their minutes of CPU; what they run concurrently, others run under it.
+PROOFS := ^(TestFates|TestEachHourOfAYear)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
@@ -13,19 +16,29 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 	go run ./cmd/closeout dev $(ARGS)
 
 .PHONY: test
-test: ## Run the tests with the race detector; needs no server
-	@scripts/need-gcc.sh
-	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal' ./...
+test: ## Run the tests with the race detector
+	@scripts/need.sh
+	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal|$(PROOFS)' ./...
+	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers
 	go test -timeout 15m ./internal/simulation
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
-	@scripts/need-gcc.sh
+	@scripts/need.sh
 	@scripts/test-real.sh
 
 .PHONY: simulate
 simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind; SEED=s lives one again, told in full
 	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
+
+.PHONY: chaos
+chaos: ## 2,000 closures on real servers while workers, servers and the network break, and then an audit: about half an hour
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
+
+.PHONY: guards
+guards: ## Take each of the service's guards away in turn and see the simulation fail (GUARDS=Adopt for one)
+	GUARDS=$(or $(GUARDS),all) go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/simulation
 
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)

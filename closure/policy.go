@@ -97,6 +97,14 @@ var ShortTiming = Timing{
 	Backoff: time.Second, Drain: 5 * time.Second,
 }
 
+// TimingOf is the machine side for a clock: a scaled clock is only ever a demo's or a test's, and its machine is theirs.
+func TimingOf(c Clock) Timing {
+	if c.Scaled() {
+		return ShortTiming
+	}
+	return DefaultTiming
+}
+
 // Validate refuses a quarantine that a slow request could outlive.
 func (t Timing) Validate() error {
 	var errs []error

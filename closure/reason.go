@@ -71,7 +71,11 @@ const (
 type Info struct {
 	Title string // what it means
 	Who   Who    // who must act
-	Hint  string // what they can do; every stop has one
+	Hint  string // what they can do, in the operator's words; every stop has one
+
+	// Tell is what the customer is told, in the customer's words: what they can do where it is they who must act, and
+	// otherwise what happened. Empty where it would mean nothing to them: then they hear only that the closing has stopped.
+	Tell string
 }
 
 // Reasons has one row for each reason.
@@ -102,27 +106,27 @@ var Reasons = map[Reason]Info{
 
 	Halted: {Title: "a closing order is at the market and does not fill: the asset is probably halted; it is tried again each session"},
 
-	CredentialsRefused: {"the broker refuses this service's credentials", Operator, "Check the API key and secret and the environment they belong to. The closure goes on by itself when they are accepted."},
-	AccountBlocked:     {"the broker has blocked the account", Broker, "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
-	TransfersBlocked:   {"the broker has blocked transfers out of the account", Broker, "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
-	AccountNotActive:   {"the account's status allows no transfer or trade", Broker, "Ask the broker what the account's status needs; the closure goes on by itself when it is ACTIVE again."},
-	LimitReached:       {"the phase took longer than its limit", Operator, "Look at the account at the broker; resume gives the phase its full limit again."},
-	TooManyLoops:       {"positions or cash kept coming back", Operator, "Find what refills the account (a subscription, deposits, dividends), stop it, then resume."},
-	NegativeCash:       {"the account owes money", Operator, "The customer pays in, or the firm covers the sum by a journal; then resume."},
-	BankGone:           {"the chosen bank is gone, not approved any more, or changed", Customer, "Relink the bank, then cancel and initiate again with the new relationship, or pay by hand. Another bank is never chosen by itself."},
-	TransferRefused:    {"the broker refused the transfer", Operator, "Read the broker's words in the event; mend the cause, then resume."},
-	TransferFailed:     {"the broker rejected or cancelled the transfer", Operator, "The money is still in the account. Read the reason in the event; mend the cause, then resume to pay again."},
-	ReturnedTwice:      {"the bank returned the money twice", Customer, "The customer's bank does not take the money: check the bank with the customer, then pay by hand or relink."},
-	UnknownTransfer:    {"nobody knows whether a transfer was made", Operator, "Compare with the broker: adopt the transfer's id if it exists, or void the intent if the broker confirms that it does not."},
-	LateTransfer:       {"a transfer given up for lost appeared after all", Operator, "Compare the transfers with the customer's cash before anything else is sent; then resume."},
-	Unexplained:        {"more money is in the account than the books explain", Operator, "Find where it came from at the broker; resume pays it out as well."},
-	OrderRefused:       {"the broker refused a closing order", Operator, "Read the broker's words in the event; mend the cause (halted, inactive, blocked), then resume."},
-	Unsupported:        {"the account holds something that this service does not sell", Operator, "Close options or crypto positions by hand, then resume."},
-	CloseRefused:       {"the broker refused to close the account", Operator, "Read the broker's words in the event; mend the cause, then resume."},
-	LedgerWentBack:     {"a task is newer than the ledger: the ledger was restored to an earlier moment", Operator, "Stop the workers and run the ledger's reconcile before anything is resumed."},
-	RetriesUsedUp:      {"the same step failed again and again", Operator, "Read the error; when its cause is mended, resume."},
-	CrashesWorker:      {"the step crashes the worker", Operator, "Read the workers' logs around the crashes before you resume."},
-	PausedByOperator:   {"held by an operator", Operator, "Resume when it may go on."},
+	CredentialsRefused: {Title: "the broker refuses this service's credentials", Who: Operator, Hint: "Check the API key and secret and the environment they belong to. The closure goes on by itself when they are accepted."},
+	AccountBlocked:     {Title: "the broker has blocked the account", Who: Broker, Hint: "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
+	TransfersBlocked:   {Title: "the broker has blocked transfers out of the account", Who: Broker, Hint: "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
+	AccountNotActive:   {Title: "the account's status allows no transfer or trade", Who: Broker, Hint: "Ask the broker what the account's status needs; the closure goes on by itself when it is ACTIVE again."},
+	LimitReached:       {Title: "the phase took longer than its limit", Who: Operator, Hint: "Look at the account at the broker; resume gives the phase its full limit again."},
+	TooManyLoops:       {Title: "positions or cash kept coming back", Who: Operator, Hint: "Find what refills the account (a subscription, deposits, dividends), stop it, then resume."},
+	NegativeCash:       {Title: "the account owes money", Who: Operator, Hint: "The customer pays in, or the firm covers the sum by a journal; then resume.", Tell: "your account owes money, which has to be settled before it can be closed"},
+	BankGone:           {Title: "the chosen bank is gone, not approved any more, or changed", Who: Customer, Hint: "Relink the bank, then cancel and initiate again with the new relationship, or pay by hand. Another bank is never chosen by itself.", Tell: "Link that bank account again, or another one in your name, then contact us: we will start the closing anew and pay out to it."},
+	TransferRefused:    {Title: "the broker refused the transfer", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "the payout to your bank account could not be made"},
+	TransferFailed:     {Title: "the broker rejected or cancelled the transfer", Who: Operator, Hint: "The money is still in the account. Read the reason in the event; mend the cause, then resume to pay again.", Tell: "the payout to your bank account was not carried out; the money is still in your account"},
+	ReturnedTwice:      {Title: "the bank returned the money twice", Who: Customer, Hint: "The customer's bank does not take the money: check the bank with the customer, then pay by hand or relink.", Tell: "Ask your bank why it does not take the money, then contact us about another way to be paid."},
+	UnknownTransfer:    {Title: "nobody knows whether a transfer was made", Who: Operator, Hint: "Compare with the broker: adopt the transfer's id if it exists, or void the intent if the broker confirms that it does not."},
+	LateTransfer:       {Title: "a transfer given up for lost appeared after all", Who: Operator, Hint: "Compare the transfers with the customer's cash before anything else is sent; then resume."},
+	Unexplained:        {Title: "more money is in the account than the books explain", Who: Operator, Hint: "Find where it came from at the broker; resume pays it out as well."},
+	OrderRefused:       {Title: "the broker refused a closing order", Who: Operator, Hint: "Read the broker's words in the event; mend the cause (halted, inactive, blocked), then resume.", Tell: "something that your account holds could not be sold"},
+	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close options or crypto positions by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
+	CloseRefused:       {Title: "the broker refused to close the account", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "everything is sold and paid out, and the account itself could not be closed yet"},
+	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Hint: "Stop the workers and run the ledger's reconcile before anything is resumed."},
+	RetriesUsedUp:      {Title: "the same step failed again and again", Who: Operator, Hint: "Read the error; when its cause is mended, resume."},
+	CrashesWorker:      {Title: "the step crashes the worker", Who: Operator, Hint: "Read the workers' logs around the crashes before you resume."},
+	PausedByOperator:   {Title: "held by an operator", Who: Operator, Hint: "Resume when it may go on."},
 	CanceledByRequest:  {Title: "cancelled before anything irreversible was sent"},
-	AccountGone:        {"the broker does not know the account any more", Operator, "Check the account's id and the credentials at the broker."},
+	AccountGone:        {Title: "the broker does not know the account any more", Who: Operator, Hint: "Check the account's id and the credentials at the broker."},
 }

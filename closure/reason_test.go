@@ -2,6 +2,7 @@ package closure_test
 
 import (
 	"go/ast"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -40,6 +41,23 @@ func TestWhoMustActIsToldWhatToDo(t *testing.T) {
 		}
 		if (row.Who == closure.Nobody) != (row.Hint == "") {
 			t.Errorf("%s: %q must act, and the hint is %q", r, row.Who, row.Hint)
+		}
+		if row.Who == closure.Customer && row.Tell == "" {
+			t.Errorf("%s: the customer must act and is not told how", r)
+		}
+	}
+}
+
+// What is written for the customer is not what is written for the operator, and asks nothing that only an operator can do.
+func TestCustomersAreToldInTheirOwnWords(t *testing.T) {
+	t.Parallel()
+	ours := regexp.MustCompile(`(?i)\b(resumed?|initiate|cancel|relink|relationship|intent|ledger|phase|task|worker|broker|event|journal|adopt|void|by hand, then|the customer)\b`)
+	for r, row := range closure.Reasons {
+		if word := ours.FindString(row.Tell); word != "" {
+			t.Errorf("%s tells the customer of %q: %s", r, word, row.Tell)
+		}
+		if row.Tell != "" && row.Tell == row.Hint {
+			t.Errorf("%s tells the customer the operator's hint: %s", r, row.Tell)
 		}
 	}
 }

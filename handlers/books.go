@@ -191,7 +191,7 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 		switch {
 		case !t.Ended():
 			if _, mine := own[t.ID]; mine {
-				return false, closure.Wait(0, closure.TransferPending, fmt.Sprintf("the payout of %s is %s at the broker", usd(t.Amount.Decimal), strings.ToLower(t.Status)))
+				return false, underWay(t.Amount.Decimal)
 			}
 			return false, closure.Wait(0, closure.ForeignTransfer, fmt.Sprintf("a transfer of %s that this service did not ask for is %s", usd(t.Amount.Decimal), strings.ToLower(t.Status)))
 		case t.HoldUntil != nil && t.HoldUntil.After(b.Now):
@@ -206,6 +206,12 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 		}
 	}
 	return true, pending
+}
+
+// underWay waits for a payout of ours. It does not name the status: follow tells each one once, and a wait that changed with
+// it would tell it again.
+func underWay(amount decimal.Decimal) closure.Outcome {
+	return closure.Wait(0, closure.TransferPending, "the payout of "+usd(amount)+" is on its way")
 }
 
 func (b Books) morningAfter(t time.Time, what string) closure.Outcome {

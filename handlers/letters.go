@@ -2,13 +2,57 @@ package handlers
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
+
+	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/mail"
 )
+
+// Post hands a letter over to whoever delivers it.
+type Post interface {
+	Send(ctx context.Context, n ledger.Notice, c closure.Closure, intents []closure.Intent) error
+}
+
+const letterAttempts = 12
+
+// Deliver hands over the letters that are owed, each under a lease, in order for each closure, and says how many. A letter
+// is delivered at least once; its message ID is the notice's, so that a mail system can drop the second. Any number of
+// workers may deliver at once.
+func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
+	for ctx.Err() == nil {
+		n, err := r.Ledger.LeaseNotice(ctx, r.Timing.Lease)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return letters, nil
+		}
+		if err != nil {
+			return letters, err
+		}
+		c, intents, err := r.Ledger.Load(ctx, n.ClosureID)
+		if err != nil {
+			return letters, err
+		}
+		if err := r.Post.Send(ctx, n, c, intents); err != nil {
+			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
+			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
+				WithError(errors.New(text(err))).Warn("could not hand over a letter")
+			if err := r.Ledger.NoticeLater(ctx, n, r.Timing.Lease<<min(n.Attempts, 6), text(err), giveUp); err != nil && !errors.Is(err, ledger.ErrStale) {
+				return letters, fmt.Errorf("put a letter back: %w", err)
+			}
+			continue
+		}
+		letters++
+		if err := r.Ledger.NoticeSent(ctx, n); err != nil && !errors.Is(err, ledger.ErrStale) {
+			return letters, fmt.Errorf("note a letter as sent: %w", err)
+		}
+	}
+	return letters, ctx.Err()
+}
 
 // Letters writes the letters that are owed and hands them to a mailer. Names and addresses are asked of the broker at that
 // moment: no notice holds them.
@@ -41,8 +85,8 @@ func (p Letters) Send(ctx context.Context, n ledger.Notice, c closure.Closure, i
 	return p.Mailer.Send(ctx, letter(n, c, intents, to))
 }
 
-// letter says what the notice says, with the payouts as they stand. Our own words for operators stay out of it: a customer
-// is told the reason's title, and its hint only where it is they who must act.
+// letter says what the notice says, with the payouts as they stand. Our own words for operators stay out of it: of a reason
+// the customer is told what its row tells customers.
 func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mail.Recipient) mail.Letter {
 	l := mail.Letter{
 		ID: n.ID, Kind: mail.Kind(n.Letter), To: to, Confirmation: n.Data.Confirmation, AccountTail: tail(c.AccountID),
@@ -53,13 +97,12 @@ func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mai
 		l.Completed = c.EndedAt
 	case closure.LetterCanceled:
 		l.Completed = c.EndedAt
-	case closure.LetterFailed, closure.LetterActionNeeded:
-		info := closure.Reasons[n.Data.Reason]
-		l.Why = info.Title
-		if info.Who == closure.Customer {
-			l.Hint = info.Hint
-		}
+	case closure.LetterActionNeeded:
+		l.Why, l.Hint = closure.Reasons[n.Data.Reason].Title, closure.Reasons[n.Data.Reason].Tell
+	case closure.LetterFailed:
+		l.Why = closure.Reasons[n.Data.Reason].Tell
 	case closure.LetterInitiated:
+		l.Expected = n.Data.Expected
 		return l
 	}
 	for _, i := range intents {

@@ -1,12 +1,18 @@
 package handlers_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"closeout/alpaca"
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/handlers"
 	"closeout/internal/lab"
+	"closeout/ledger"
 	"closeout/mail"
 )
 
@@ -37,10 +43,59 @@ func TestLetterWhenTheCustomerMustAct(t *testing.T) {
 		s.Events = []sim.Event{{Type: "relationship_delete", When: sim.AfterFirstOrder}}
 		wants(l, l.Ends(l.Open(s).ID, month), closure.Failed, closure.BankGone)
 		l.RunFor(10 * time.Minute)
-		if len(l.Letters) != 2 || l.Letters[1].Kind != mail.ActionNeeded || l.Letters[1].Hint == "" {
+		if len(l.Letters) != 2 || l.Letters[1].Kind != mail.ActionNeeded || l.Letters[1].Hint == "" || l.Letters[1].Hint != closure.Reasons[closure.BankGone].Tell {
 			l.TB.Fatalf("letters: %+v", l.Letters)
 		}
 	})
+}
+
+// box keeps what was sent.
+type box struct{ letters []mail.Letter }
+
+func (b *box) Send(_ context.Context, l mail.Letter) error {
+	b.letters = append(b.letters, l)
+	return nil
+}
+
+// unreachable is a broker that can't be asked for the customer's name.
+type unreachable struct{}
+
+func (unreachable) Account(context.Context, string) (alpaca.Account, error) {
+	return alpaca.Account{}, errors.New("no answer")
+}
+
+func TestWhatALetterSaysOfItsNotice(t *testing.T) {
+	t.Parallel()
+	expected := time.Date(2027, time.January, 26, 7, 46, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		letter closure.Letter
+		data   ledger.NoticeData
+		says   string
+		not    string
+	}{
+		"the first, with a date":            {closure.LetterInitiated, ledger.NoticeData{Expected: expected}, "about Tuesday, January 26, 2027", ""},
+		"the first, without":                {closure.LetterInitiated, ledger.NoticeData{}, "We have started", "xpect"},
+		"the customer must act":             {closure.LetterActionNeeded, ledger.NoticeData{Reason: closure.BankGone}, "Link that bank account again", "initiate"},
+		"stopped, which means something":    {closure.LetterFailed, ledger.NoticeData{Reason: closure.TransferRefused}, "could not be made", "resume"},
+		"stopped, which would mean nothing": {closure.LetterFailed, ledger.NoticeData{Reason: closure.CrashesWorker, Why: "5 runs in a row"}, "our staff have to", "Why:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got box
+			tt.data.Confirmation = "CLA-1"
+			n := ledger.Notice{ID: "n", Letter: tt.letter, Data: tt.data}
+			if err := (handlers.Letters{Broker: unreachable{}, Mailer: &got}).Send(t.Context(), n, closure.Closure{Email: "ada@customer.example"}, nil); err != nil {
+				t.Fatal(err)
+			}
+			_, text, _, err := mail.Render(got.letters[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text = strings.Join(strings.Fields(text), " "); !strings.Contains(text, tt.says) || tt.not != "" && strings.Contains(text, tt.not) {
+				t.Errorf("want %q, and no %q, in\n%s", tt.says, tt.not, text)
+			}
+		})
+	}
 }
 
 // The mail room knows each letter that a closure can call for.

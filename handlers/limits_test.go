@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -124,40 +123,4 @@ func TestPayoutsThatComeBack(t *testing.T) {
 		}
 		wants(l, l.Ends(c.ID, month), closure.Closed, "", "900.00", "900.00", "900.00")
 	})
-}
-
-// A closure initiated at any hour finishes, or waits for a stated reason; it never fails for the calendar's sake.
-func TestEachHourOfAYear(t *testing.T) {
-	t.Parallel()
-	step := 97 // a stride that meets every hour of the day and every day of the week
-	switch {
-	case os.Getenv("WHOLE_YEAR") != "":
-		step = 1
-	case testing.Short():
-		step = 211
-	}
-	started := time.Now()
-	n := 0
-	o := lab.Options{Start: "2026-01-01 00:00", Policy: func(p *closure.Policy) {
-		p.Polls[closure.Settlement], p.Polls[closure.Withdrawal] = 6*time.Hour, 12*time.Hour
-	}}
-	bench(t, o, func(l *lab.Lab) {
-		var ids []string
-		for range 365 * 24 / step {
-			ids = append(ids, l.Open(sim.Spec{Cash: d("100"), Positions: []sim.PositionSpec{{Symbol: "F", Qty: d("5"), Price: d("12.10")}}}).ID)
-			l.Drive(time.Duration(step) * time.Hour)
-		}
-		l.Drive(20 * day)
-		n = len(ids)
-		for _, id := range ids {
-			c := l.Get(id)
-			if c.State != closure.Closed {
-				l.TB.Errorf("initiated %s: %s in %s: %s\n%s", c.CreatedAt.In(calendar.NewYork).Format("Mon 2006-01-02 15:04"), c.State, c.Phase, c.Why, l.History(id))
-			}
-			if got := l.Payouts(c.AccountID); len(got) != 1 || got[0] != "160.50" {
-				l.TB.Errorf("initiated %s: paid %v", c.CreatedAt.In(calendar.NewYork).Format("Mon 2006-01-02 15:04"), got)
-			}
-		}
-	})
-	t.Logf("%d closures over a year in %s of real time", n, time.Since(started).Round(time.Second))
 }

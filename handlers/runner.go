@@ -76,6 +76,7 @@ var phases = map[closure.Phase]Phase{
 func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	p, err := tasks.ParsePayload(t.Payload())
 	if err != nil {
+		r.Log.WithError(err).Warn("a task that is none of ours is archived") // Asynq's own word on it is kept out of the log
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	retried, _ := asynq.GetRetryCount(ctx)
@@ -110,6 +111,7 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 			return stopped(c)
 		}
 	}
+	r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
 	ctx, calls := alpaca.Record(ctx)
 	v := &Visit{
 		Closure: c, Intents: intents, Now: r.Clock.At(started), Wall: started, Broker: r.Broker, Calendar: r.Calendar(),
@@ -155,8 +157,12 @@ const outagePause = 5 * time.Minute
 
 // end saves the visit and schedules what comes next.
 func (r *Runner) end(ctx context.Context, d Delivery, v *Visit, o closure.Outcome, fault error) (closure.Closure, error) {
+	cut := errors.Is(ctx.Err(), context.Canceled)
 	ctx = context.WithoutCancel(ctx) // what was seen and done is written down even when the worker is told to stop
 	now := r.Clock.Now()
+	if fault != nil && cut && !errors.Is(fault, ledger.ErrStale) && !errors.Is(fault, closure.ErrNotRunning) {
+		return v.Closure, r.cutShort(ctx, d, v.Closure)
+	}
 	if fault != nil {
 		return r.fault(ctx, d, v, fault, now)
 	}
@@ -173,6 +179,15 @@ func (r *Runner) end(ctx context.Context, d Delivery, v *Visit, o closure.Outcom
 	}
 	r.schedule(ctx, next)
 	return next, nil
+}
+
+// cutShort ends a visit that was taken from its worker: by a stop that had no more time, or with its lease. That is no error
+// of the closure's. Asynq puts the task back, which is this row's unless a claim has moved the row.
+func (r *Runner) cutShort(ctx context.Context, d Delivery, c closure.Closure) error {
+	if c.Version != d.Version {
+		r.schedule(ctx, c)
+	}
+	return fmt.Errorf("the visit was cut short: %w", context.Canceled)
 }
 
 // fault notes an error on the row. The row decides whether the closure is dead; otherwise Asynq retries.

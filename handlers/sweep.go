@@ -3,14 +3,12 @@ package handlers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
 	"closeout/ledger"
-	"closeout/mail"
 	"closeout/tasks"
 )
 
@@ -19,7 +17,6 @@ type Swept struct {
 	Overdue     int // running rows past their due time and the grace
 	Rescheduled int // whose task was missing
 	Reissued    int // whose task was stuck, archived or late: they got a new version
-	Letters     int // handed over
 }
 
 const sweepPage = 200
@@ -28,8 +25,7 @@ const sweepPage = 200
 const sweepErrors = 5
 
 // Sweep looks at every running row that is overdue by more than the grace and makes sure that a task will come to it: the
-// row is the outbox, and Redis may have lost anything. Then it delivers the letters that are owed. Any number of workers
-// may sweep at once.
+// row is the outbox, and Redis may have lost anything. Any number of workers may sweep at once.
 func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 	var s Swept
 	cutoff := r.Clock.At(time.Now().Add(-r.Timing.Grace))
@@ -53,7 +49,7 @@ func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 			break
 		}
 	}
-	return s, errors.Join(append(failed, r.deliver(ctx, &s))...)
+	return s, errors.Join(failed...)
 }
 
 // rescue makes sure of one overdue row. A task that is merely pending is never issued again: a backlog would grow by it.
@@ -104,43 +100,4 @@ func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, cra
 		r.schedule(ctx, next)
 	}
 	return nil
-}
-
-// Post hands a letter over to whoever delivers it.
-type Post interface {
-	Send(ctx context.Context, n ledger.Notice, c closure.Closure, intents []closure.Intent) error
-}
-
-const letterAttempts = 12
-
-// deliver hands over the letters that are owed, each under a lease, in order for each closure. A letter is delivered at
-// least once; its message ID is the notice's, so that a mail system can drop the second.
-func (r *Runner) deliver(ctx context.Context, s *Swept) error {
-	for ctx.Err() == nil {
-		n, err := r.Ledger.LeaseNotice(ctx, r.Timing.Lease)
-		if errors.Is(err, ledger.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		c, intents, err := r.Ledger.Load(ctx, n.ClosureID)
-		if err != nil {
-			return err
-		}
-		if err := r.Post.Send(ctx, n, c, intents); err != nil {
-			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
-			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
-				WithError(errors.New(text(err))).Warn("could not hand over a letter")
-			if err := r.Ledger.NoticeLater(ctx, n, r.Timing.Lease<<min(n.Attempts, 6), text(err), giveUp); err != nil && !errors.Is(err, ledger.ErrStale) {
-				return fmt.Errorf("put a letter back: %w", err)
-			}
-			continue
-		}
-		s.Letters++
-		if err := r.Ledger.NoticeSent(ctx, n); err != nil && !errors.Is(err, ledger.ErrStale) {
-			return fmt.Errorf("note a letter as sent: %w", err)
-		}
-	}
-	return ctx.Err()
 }

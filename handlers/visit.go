@@ -92,16 +92,16 @@ func (v *Visit) reconcile(a alpaca.TradingAccount) closure.Outcome {
 	}
 	why := "the account was closed at the broker by someone else; reconciled, paid out " + v.paid()
 	if a.Cash.Valid && !closure.Cents(a.Cash.Decimal).IsZero() {
-		why += "; the closed account still shows " + closure.USD(a.Cash.Decimal) + " of cash"
+		why += "; the closed account still shows " + usd(a.Cash.Decimal) + " of cash"
 	}
 	return closure.Done(why)
 }
 
 func (v *Visit) paid() string {
 	if v.memo.Paid == "" {
-		return "0.00"
+		return "$0.00"
 	}
-	return v.memo.Paid
+	return "$" + v.memo.Paid
 }
 
 // learn keeps what was found out about an intent until the visit is saved.

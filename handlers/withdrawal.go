@@ -48,7 +48,7 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	case planExcess:
 		return v.unexplained(p.gap), nil
 	case planEmpty:
-		return closure.Go(closure.Closing, "no cash is left; paid out $"+v.paid()), nil
+		return closure.Go(closure.Closing, "no cash is left; paid out "+v.paid()), nil
 	case planPay:
 		return v.payOut(ctx, p.payout)
 	}
@@ -154,7 +154,7 @@ func (v *Visit) payOut(ctx context.Context, p Payout) (closure.Outcome, error) {
 	if intents[0].State == closure.IntentSending {
 		return v.onWire(intents[0]), nil
 	}
-	return closure.Wait(0, closure.TransferPending, "the payout of "+usd(p.Amount)+" is on its way"), nil
+	return underWay(p.Amount), nil
 }
 
 // pinned says what is wrong with the one bank that may be paid, or "".

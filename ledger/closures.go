@@ -88,6 +88,7 @@ type Wish struct {
 	Cause          string
 	Priority       closure.Priority
 	NotBefore      time.Time
+	Expected       time.Time // the expected finish, for the first letter; zero: not known
 	Actor          string
 }
 
@@ -113,10 +114,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 	if c.NotBefore.After(now) {
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
-	err = l.tx(ctx, func(tx *sql.Tx) error {
+	insert := func(tx *transaction) error {
 		memo := "{}"
 		args := fields(&c, &memo)
-		r, err := tx.ExecContext(ctx, "INSERT INTO closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
+		r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
 			" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
 		if err != nil {
 			return fmt.Errorf("insert closure: %w", err)
@@ -124,7 +125,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 		if n, err := r.RowsAffected(); err != nil {
 			return err
 		} else if n == 0 {
-			c, err = l.open(ctx, tx, w.AccountID)
+			open, err := l.open(ctx, tx, w.AccountID)
+			if err == nil {
+				c = open
+			}
 			return err
 		}
 		created = true
@@ -132,8 +136,20 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 			Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
 			Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
 		}
-		return l.write(ctx, tx, closure.Closure{}, &c, ev)
-	})
+		if err := l.appendEvent(ctx, tx, &c, *ev); err != nil {
+			return err
+		}
+		if err := l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected); err != nil {
+			return err
+		}
+		return l.setStatus(ctx, tx, closure.Closure{}, &c)
+	}
+	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
+	for range 3 {
+		if err = l.tx(ctx, insert); !errors.Is(err, ErrNotFound) {
+			break
+		}
+	}
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
@@ -142,7 +158,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 
 // open is the closure of an account that is under way.
 func (l *Ledger) open(ctx context.Context, q queryer, account string) (closure.Closure, error) {
-	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE environment = $1 AND account_id = $2 AND state NOT IN ('closed', 'canceled')", l.env, account))
 }
 
@@ -152,12 +168,12 @@ func (l *Ledger) Get(ctx context.Context, id string) (closure.Closure, error) {
 }
 
 func (l *Ledger) get(ctx context.Context, q queryer, id string) (closure.Closure, error) {
-	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures WHERE id = $1", id))
+	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures WHERE id = $1", id))
 }
 
 // OfAccount returns an account's latest closure. ErrNotFound: it never had one.
 func (l *Ledger) OfAccount(ctx context.Context, account string) (closure.Closure, error) {
-	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE environment = $1 AND account_id = $2 ORDER BY created_at DESC, id DESC LIMIT 1", l.env, account))
 }
 
@@ -168,7 +184,7 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 	if from.IsZero() {
 		from = time.Unix(0, 0)
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closures"+
+	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE state = 'running' AND environment = $1 AND due_at < $2 AND (due_at, id) > ($3, $4) ORDER BY due_at, id LIMIT $5",
 		l.env, ts(before), ts(from), after.ID, limit)
 	if err != nil {
@@ -186,9 +202,9 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 	return out, rows.Err()
 }
 
-// write appends the event, if any, and the notice that the change calls for. The caller has written or locked the row in
+// write appends the event, if any, and writes the notice and the account's status that the change calls for. The caller has written or locked the row in
 // this transaction; c's chain fields are brought up to date.
-func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
+func (l *Ledger) write(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
 	for _, ev := range evs {
 		if ev == nil {
 			continue
@@ -198,13 +214,15 @@ func (l *Ledger) write(ctx context.Context, tx *sql.Tx, before closure.Closure, 
 		}
 	}
 	if letter := closure.LetterFor(before, *c); letter != "" {
-		return l.addNotice(ctx, tx, *c, letter)
+		if err := l.addNotice(ctx, tx, *c, letter, time.Time{}); err != nil {
+			return err
+		}
 	}
-	return nil
+	return l.setStatus(ctx, tx, before, c)
 }
 
 // move writes the changed columns where the row is still what before says, and learns where its event chain stands.
-func (l *Ledger) move(ctx context.Context, tx *sql.Tx, before closure.Closure, c *closure.Closure) error {
+func (l *Ledger) move(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure) error {
 	if c.Version != before.Version {
 		c.Token = newToken()
 	}
@@ -215,7 +233,7 @@ func (l *Ledger) move(ctx context.Context, tx *sql.Tx, before closure.Closure, c
 	text := string(memo)
 	args := values(movingFields(c, &text))
 	n := len(args)
-	q := "UPDATE closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
+	q := "UPDATE closeout.closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
 	args = append(args, before.ID, before.Version, before.Token, before.State)
 	if err := tx.QueryRowContext(ctx, q, args...).Scan(&c.Seq, &c.HeadHash); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
@@ -232,6 +250,7 @@ func values(ptrs []any) []any {
 	for i, p := range ptrs {
 		switch p := p.(type) {
 		case *string:
+			*p = plain(*p)
 			out[i] = *p
 		case *closure.Environment:
 			out[i] = string(*p)

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -28,7 +27,7 @@ type Event struct {
 
 // appendEvent numbers the event, chains it to the one before and moves the row's head. The row must have been updated in
 // this transaction already, so that two appends can never take the same place.
-func (l *Ledger) appendEvent(ctx context.Context, tx *sql.Tx, c *closure.Closure, ev closure.Event) error {
+func (l *Ledger) appendEvent(ctx context.Context, tx *transaction, c *closure.Closure, ev closure.Event) error {
 	var detail json.RawMessage
 	if ev.Detail != nil {
 		b, err := json.Marshal(ev.Detail)
@@ -47,11 +46,11 @@ func (l *Ledger) appendEvent(ctx context.Context, tx *sql.Tx, c *closure.Closure
 		return fmt.Errorf("write event %q: %w", ev.Kind, err)
 	}
 	hash := chainHash(prev, body)
-	if _, err := tx.ExecContext(ctx, "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		c.ID, seq, ts(at), ev.Kind, string(body), prev, hash); err != nil {
 		return fmt.Errorf("append event %q: %w", ev.Kind, err)
 	}
-	if err := one(tx.ExecContext(ctx, "UPDATE closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", seq, hash, c.ID, c.Seq)); err != nil {
+	if err := one(tx.ExecContext(ctx, "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", seq, hash, c.ID, c.Seq)); err != nil {
 		return fmt.Errorf("append event %q: %w", ev.Kind, err)
 	}
 	c.Seq, c.HeadHash = seq, hash
@@ -74,7 +73,7 @@ func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
 	}
 	// One statement sees the row and its history as of one moment, on either database.
 	rows, err := l.db.QueryContext(ctx, "SELECT c.seq, c.head_hash, e.seq, e.at, e.kind, e.body, e.prev_hash, e.hash"+
-		" FROM closures c JOIN events e ON e.closure_id = c.id WHERE c.id = $1 ORDER BY e.seq", id)
+		" FROM closeout.closures c JOIN closeout.events e ON e.closure_id = c.id WHERE c.id = $1 ORDER BY e.seq", id)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}

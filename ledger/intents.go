@@ -20,7 +20,7 @@ func (l *Ledger) Intents(ctx context.Context, id string) ([]closure.Intent, erro
 }
 
 func (l *Ledger) intents(ctx context.Context, q queryer, id string) ([]closure.Intent, error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE closure_id = $1 AND environment = $2 ORDER BY key, n", id, string(l.env))
+	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM closeout.intents WHERE closure_id = $1 AND environment = $2 ORDER BY key, n", id, string(l.env))
 	if err != nil {
 		return nil, fmt.Errorf("read intents: %w", err)
 	}
@@ -65,7 +65,7 @@ func scanIntent(r row) (closure.Intent, error) {
 	return i, nil
 }
 
-func insertIntent(ctx context.Context, tx *sql.Tx, i closure.Intent) error {
+func insertIntent(ctx context.Context, tx *transaction, i closure.Intent) error {
 	listed, err := json.Marshal(i.Listed)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func insertIntent(ctx context.Context, tx *sql.Tx, i closure.Intent) error {
 		quiet, string(listed), ts(i.ClaimedAt), ts(i.Deadline), ts(i.AbsentAt), i.BrokerID, i.Status, i.Answer, i.RequestID,
 		ts(i.AnsweredAt), money(i.FilledQty), money(i.Proceeds), i.Finished,
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO intents ("+intentColumns+") VALUES ("+places(1, len(args))+")", args...); err != nil {
+	if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.intents ("+intentColumns+") VALUES ("+places(1, len(args))+")", args...); err != nil {
 		if isUnique(err) {
 			return fmt.Errorf("%w: another intent of this account stands in the way", ErrStale)
 		}
@@ -90,11 +90,11 @@ func insertIntent(ctx context.Context, tx *sql.Tx, i closure.Intent) error {
 }
 
 // updateIntent writes what was learned of an intent, where its state is still the one that was read.
-func updateIntent(ctx context.Context, tx *sql.Tx, was closure.IntentState, i closure.Intent) error {
-	err := one(tx.ExecContext(ctx, "UPDATE intents SET state = $1, deadline = $2, absent_at = $3, broker_id = $4, status = $5, answer = $6,"+
+func updateIntent(ctx context.Context, tx *transaction, was closure.IntentState, i closure.Intent) error {
+	err := one(tx.ExecContext(ctx, "UPDATE closeout.intents SET state = $1, deadline = $2, absent_at = $3, broker_id = $4, status = $5, answer = $6,"+
 		" request_id = $7, answered_at = $8, filled_qty = $9, proceeds = $10, finished = $11 WHERE id = $12 AND state = $13",
-		string(i.State), ts(i.Deadline), ts(i.AbsentAt), i.BrokerID, i.Status, i.Answer, i.RequestID, ts(i.AnsweredAt),
-		money(i.FilledQty), money(i.Proceeds), i.Finished, i.ID, string(was)))
+		string(i.State), ts(i.Deadline), ts(i.AbsentAt), plain(i.BrokerID), i.Status, plain(i.Answer), plain(i.RequestID), ts(i.AnsweredAt),
+		money(i.FilledQty), money(i.Proceeds), plain(i.Finished), i.ID, string(was)))
 	if err != nil && isUnique(err) {
 		return fmt.Errorf("%w: another intent has this transfer", ErrStale)
 	}

@@ -29,14 +29,15 @@ type NoticeData struct {
 	Reason       closure.Reason `json:"reason,omitempty"`
 	Why          string         `json:"why,omitempty"`
 	Paid         string         `json:"paid,omitempty"`
+	Expected     time.Time      `json:"expected,omitzero"` // of the first letter: the finish that was expected; zero: not known
 }
 
-func (l *Ledger) addNotice(ctx context.Context, tx *sql.Tx, c closure.Closure, letter closure.Letter) error {
-	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid})
+func (l *Ledger) addNotice(ctx context.Context, tx *transaction, c closure.Closure, letter closure.Letter, expected time.Time) error {
+	data, err := json.Marshal(NoticeData{Confirmation: c.Confirmation, Reason: c.Reason, Why: c.Why, Paid: c.Memo.Paid, Expected: expected.Round(0).UTC()})
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO notices (id, closure_id, seq, kind, data, state, due_at, lease, attempts, last_error, created_at)"+
+	_, err = tx.ExecContext(ctx, "INSERT INTO closeout.notices (id, closure_id, seq, kind, data, state, due_at, lease, attempts, last_error, created_at)"+
 		" VALUES ($1, $2, $3, $4, $5, 'due', $6, '', 0, '', $7)",
 		fmt.Sprintf("%s/%d/%s", c.ID, c.Seq, letter), c.ID, c.Seq, string(letter), string(data), ts(time.Now()), ts(c.UpdatedAt))
 	if err != nil {
@@ -52,9 +53,12 @@ func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, 
 	var data string
 	now := time.Now()
 	token := newToken()
-	err := l.db.QueryRowContext(ctx, "UPDATE notices SET lease = $1, due_at = $2, attempts = attempts + 1 WHERE id = ("+
-		"SELECT a.id FROM notices a JOIN closures c ON c.id = a.closure_id WHERE a.state = 'due' AND a.due_at <= $3 AND c.environment = $4"+
-		" AND NOT EXISTS (SELECT 1 FROM notices b WHERE b.closure_id = a.closure_id AND b.seq < a.seq AND b.state = 'due')"+
+	// The scalar subqueries are looked up by key, letter by letter in the index's order, whatever the planner thinks: before
+	// the first ANALYZE of a new table it would rather join everything with everything.
+	err := l.db.QueryRowContext(ctx, "UPDATE closeout.notices SET lease = $1, due_at = $2, attempts = attempts + 1 WHERE id = ("+
+		"SELECT a.id FROM closeout.notices a WHERE a.state = 'due' AND a.due_at <= $3"+
+		" AND (SELECT c.environment FROM closeout.closures c WHERE c.id = a.closure_id) = $4"+
+		" AND (SELECT min(b.seq) FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.state = 'due') = a.seq"+
 		" ORDER BY a.due_at, a.id LIMIT 1) AND state = 'due' AND due_at <= $5"+
 		" RETURNING id, closure_id, seq, kind, data, attempts, created_at",
 		token, ts(now.Add(lease)), ts(now), string(l.env), ts(now)).
@@ -74,7 +78,7 @@ func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, 
 
 // NoticeSent notes that the letter was handed over. ErrStale: the lease had run out, and another may have sent it too.
 func (l *Ledger) NoticeSent(ctx context.Context, n Notice) error {
-	return one(l.db.ExecContext(ctx, "UPDATE notices SET state = 'sent', sent_at = $1 WHERE id = $2 AND lease = $3", ts(l.clock.Now()), n.ID, n.Lease))
+	return one(l.db.ExecContext(ctx, "UPDATE closeout.notices SET state = 'sent', sent_at = $1 WHERE id = $2 AND lease = $3", ts(l.clock.Now()), n.ID, n.Lease))
 }
 
 // NoticeLater puts a letter that could not be handed over back, to be tried again after d of machine time; giveUp ends it.
@@ -83,6 +87,6 @@ func (l *Ledger) NoticeLater(ctx context.Context, n Notice, d time.Duration, cau
 	if giveUp {
 		state = "failed"
 	}
-	return one(l.db.ExecContext(ctx, "UPDATE notices SET state = $1, due_at = $2, last_error = $3, lease = '' WHERE id = $4 AND lease = $5",
+	return one(l.db.ExecContext(ctx, "UPDATE closeout.notices SET state = $1, due_at = $2, last_error = $3, lease = '' WHERE id = $4 AND lease = $5",
 		state, ts(time.Now().Add(d)), cause, n.ID, n.Lease))
 }

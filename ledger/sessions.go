@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"closeout/calendar"
@@ -18,9 +17,9 @@ type Day struct {
 
 // SaveDays keeps what the broker said of these dates, over what it said before.
 func (l *Ledger) SaveDays(ctx context.Context, days []Day) error {
-	return l.tx(ctx, func(tx *sql.Tx) error {
+	return l.tx(ctx, func(tx *transaction) error {
 		for _, d := range days {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO trading_sessions (date, opens, closes, settles) VALUES ($1, $2, $3, $4)"+
+			if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.trading_sessions (date, opens, closes, settles) VALUES ($1, $2, $3, $4)"+
 				" ON CONFLICT (date) DO UPDATE SET opens = excluded.opens, closes = excluded.closes, settles = excluded.settles",
 				string(d.Date), d.Opens, d.Closes, string(d.Settles)); err != nil {
 				return fmt.Errorf("keep the calendar of %s: %w", d.Date, err)
@@ -32,7 +31,7 @@ func (l *Ledger) SaveDays(ctx context.Context, days []Day) error {
 
 // Days returns the kept calendar in the order of its dates.
 func (l *Ledger) Days(ctx context.Context) ([]Day, error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT date, opens, closes, settles FROM trading_sessions ORDER BY date")
+	rows, err := l.db.QueryContext(ctx, "SELECT date, opens, closes, settles FROM closeout.trading_sessions ORDER BY date")
 	if err != nil {
 		return nil, fmt.Errorf("read the kept calendar: %w", err)
 	}

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -27,7 +26,7 @@ func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closur
 func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
 	var next closure.Closure
 	out := make([]closure.Intent, len(send))
-	err := l.tx(ctx, func(tx *sql.Tx) error {
+	err := l.tx(ctx, func(tx *transaction) error {
 		c, err := l.still(ctx, tx, c)
 		if err != nil {
 			return err
@@ -68,9 +67,9 @@ func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change
 }
 
 // noneLate refuses a transfer while one that was given up for lost has turned up: a person must look first.
-func noneLate(ctx context.Context, tx *sql.Tx, id string) error {
+func noneLate(ctx context.Context, tx *transaction, id string) error {
 	var n int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM intents WHERE closure_id = $1 AND state = 'late'", id).Scan(&n); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM closeout.intents WHERE closure_id = $1 AND state = 'late'", id).Scan(&n); err != nil {
 		return err
 	}
 	if n > 0 {
@@ -83,12 +82,12 @@ func noneLate(ctx context.Context, tx *sql.Tx, id string) error {
 // transfer, over an intent that was given up, makes it late. The intent as it then stands is returned.
 func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error) {
 	out := answered
-	err := l.tx(ctx, func(tx *sql.Tx) error {
+	err := l.tx(ctx, func(tx *transaction) error {
 		c, err := l.lock(ctx, tx, answered.ClosureID)
 		if err != nil {
 			return err
 		}
-		now, err := scanIntent(tx.QueryRowContext(ctx, "SELECT "+intentColumns+" FROM intents WHERE id = $1", answered.ID))
+		now, err := scanIntent(tx.QueryRowContext(ctx, "SELECT "+intentColumns+" FROM closeout.intents WHERE id = $1", answered.ID))
 		if err != nil {
 			return err
 		}
@@ -124,13 +123,13 @@ func sameClaim(a, b closure.Intent) bool {
 }
 
 // lock takes the row for the rest of the transaction by updating it, and reads it.
-func (l *Ledger) lock(ctx context.Context, tx *sql.Tx, id string) (closure.Closure, error) {
-	return l.scan(tx.QueryRowContext(ctx, "UPDATE closures SET seq = seq WHERE id = $1 RETURNING "+closureColumns, id))
+func (l *Ledger) lock(ctx context.Context, tx *transaction, id string) (closure.Closure, error) {
+	return l.scan(tx.QueryRowContext(ctx, "UPDATE closeout.closures SET seq = seq WHERE id = $1 RETURNING "+closureColumns, id))
 }
 
 // still locks the row and returns it as it is now, if it is at the version that the visit has read. What came since then
 // without moving it, the mark of a wake or the error of an overlapping delivery, is in it and won't be written over.
-func (l *Ledger) still(ctx context.Context, tx *sql.Tx, c closure.Closure) (closure.Closure, error) {
+func (l *Ledger) still(ctx context.Context, tx *transaction, c closure.Closure) (closure.Closure, error) {
 	now, err := l.lock(ctx, tx, c.ID)
 	if err != nil {
 		return c, err
@@ -151,7 +150,7 @@ type Learned struct {
 // ErrStale: another visit or a command came first, and nothing was written.
 func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []Learned, evs ...closure.Event) (closure.Closure, error) {
 	var next closure.Closure
-	err := l.tx(ctx, func(tx *sql.Tx) error {
+	err := l.tx(ctx, func(tx *transaction) error {
 		c, err := l.still(ctx, tx, c)
 		if err != nil {
 			return err
@@ -184,7 +183,7 @@ func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change,
 // move under it. A NotAllowedError of decide or of Apply is returned as it is.
 func (l *Ledger) Command(ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error)) (closure.Closure, error) {
 	var next closure.Closure
-	err := l.tx(ctx, func(tx *sql.Tx) error {
+	err := l.tx(ctx, func(tx *transaction) error {
 		c, err := l.lock(ctx, tx, id)
 		if err != nil {
 			return err
@@ -205,7 +204,7 @@ func (l *Ledger) Command(ctx context.Context, id string, decide func(closure.Clo
 			return err
 		}
 		if c.State == closure.Failed && next.State == closure.Running { // resumed: a person has seen the late ones
-			if _, err := tx.ExecContext(ctx, "UPDATE intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
+			if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
 				return err
 			}
 		}

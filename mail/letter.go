@@ -39,10 +39,10 @@ type Letter struct {
 	Transfers []Transfer
 
 	Requested time.Time // when the closing was asked for
-	Expected  time.Time // the day on which it should be finished
+	Expected  time.Time // about when it should be finished
 	Completed time.Time // when the account was closed, or the closing canceled
 
-	// Why and Hint are for the customer's eyes: leave Hint empty where it tells an operator what to do.
+	// Why and Hint, what happened and what they can do, are for the customer's eyes: nothing that tells an operator what to do.
 	Why  string
 	Hint string
 }
@@ -90,7 +90,7 @@ func Example(kind Kind) Letter {
 		l.Hint = "Ask your bank why it does not take the money, then contact us about another way to be paid."
 	case Failed:
 		l.Paid, l.Transfers = "0.00", []Transfer{{Amount: "50000.00", At: at(4, 9, 31), Status: "REJECTED"}}
-		l.Why = "the broker rejected or cancelled the transfer"
+		l.Why = "the payout to your bank account was not carried out; the money is still in your account"
 	case Completed:
 		l.Completed, l.Paid = at(10, 9, 45), "137512.43"
 		l.Transfers = []Transfer{

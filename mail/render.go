@@ -107,10 +107,10 @@ func viewOf(l Letter) (view, error) {
 	}
 	ended := map[Kind]string{Completed: "Closed", Canceled: "Canceled"}[l.Kind]
 	v.Facts = []fact{{"Confirmation number", confirmation}, {"Account", tail}, {"Requested", moment(l.Requested)}}
-	if ended == "" {
-		v.Facts = append(v.Facts, fact{"Expected to finish", v.Expected})
-	} else {
+	if ended != "" {
 		v.Facts = append(v.Facts, fact{ended, moment(l.Completed)})
+	} else if v.Expected != "" {
+		v.Facts = append(v.Facts, fact{"Expected to finish", "about " + v.Expected})
 	}
 	v.Facts = append(v.Facts, fact{"Paid out", v.Paid})
 	v.Facts = slices.DeleteFunc(v.Facts, func(f fact) bool { return strings.TrimSpace(f.Value) == "" })

@@ -1,6 +1,7 @@
 package readiness
 
 import (
+	"slices"
 	"time"
 
 	"closeout/calendar"
@@ -15,10 +16,10 @@ type Schedule struct {
 	Finished time.Time  `json:"expected_finish" required:"false" doc:"When the account is closed"`
 }
 
-// Finish is the expected finish of a closure that starts at the given time, such as its not_before. It is zero where the
-// report has no holdings.
+// Finish is the expected finish of a closure that starts at the given time, such as its not_before. It is zero where nobody
+// can tell: the report has no holdings, or somebody must act first.
 func (c *Checker) Finish(r Report, start time.Time) time.Time {
-	if r.Holdings == nil {
+	if r.Holdings == nil || slices.ContainsFunc(r.Obstacles, func(o Obstacle) bool { return o.Who != closure.Nobody }) {
 		return time.Time{}
 	}
 	return c.schedule(later(start, c.Clock.Now()), *r.Holdings).Finished

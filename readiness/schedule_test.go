@@ -148,6 +148,20 @@ func TestFinishOfOneThatStartsLater(t *testing.T) {
 	}
 }
 
+// A closure that waits for a person from its beginning has no date that anybody could name.
+func TestFinishIsNotKnownWhereSomebodyMustAct(t *testing.T) {
+	b := plain("1000")
+	b.trading.TransfersBlocked = true
+	c := checker(b, ny(t, "2026-11-09 10:00"))
+	r, err := c.Check(context.Background(), account, bank)
+	if err != nil || !r.Ready {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if finish := c.Finish(r, ny(t, "2026-11-09 10:00")); !finish.IsZero() {
+		t.Errorf("the broker must act first, and yet it is finished %s", finish)
+	}
+}
+
 func payout(amount string, before string, claimed time.Time, status string) closure.Intent {
 	i := closure.Intent{
 		Kind: closure.TransferIntent, State: closure.IntentSent, Amount: usd(amount).NullDecimal, Quiet: before != "",

@@ -90,7 +90,7 @@ func newBench(tb testing.TB, change ...func(*server.Options)) *bench {
 			return b.queueErr
 		},
 		Keys: keys, Policy: policy, Log: log, Version: "test",
-		Health: func(context.Context) map[string]error { return b.health },
+		Beside: func(context.Context) map[string]error { return b.health },
 	}
 	for _, f := range change {
 		f(&o)

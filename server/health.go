@@ -2,10 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -18,6 +16,7 @@ type Health struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time" doc:"Business time, which a demo runs faster"`
 	Checked []string  `json:"checked,omitempty" doc:"What answered"`
+	Without []string  `json:"without,omitempty" doc:"What did not answer, and is not needed to accept a closure"`
 }
 
 type healthOutput struct{ Body Health }
@@ -27,37 +26,34 @@ func (s *server) health(context.Context, *struct{}) (*healthOutput, error) {
 	return &healthOutput{Health{Status: "ok", Version: s.Version, Time: s.Clock.Now().Truncate(time.Second)}}, nil
 }
 
+// ready is no for a server that would refuse what it is asked, which is one without a ledger. Without Redis it accepts
+// closures all the same, and the sweep finds them.
 func (s *server) ready(ctx context.Context, _ *struct{}) (*healthOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, checking)
 	defer cancel()
-	found := map[string]error{}
-	if s.Health != nil {
-		found = s.Health(ctx)
-	}
-	results := map[string]error{"ledger": s.Ledger.Ping(ctx)}
-	for name, err := range found {
-		results[name] = err
-	}
-	var up, down []string
-	var causes []error
-	for name, err := range results {
-		if err == nil {
-			up = append(up, name)
-			continue
+	beside := make(chan map[string]error, 1)
+	go func() {
+		if s.Beside == nil {
+			beside <- nil
+			return
 		}
-		down = append(down, name)
-		causes = append(causes, fmt.Errorf("%s: %w", name, err))
-	}
-	slices.Sort(up)
-	slices.Sort(down)
-	if len(down) > 0 {
-		p := notReady.problem("This does not answer: " + strings.Join(down, ", ") + ".").
-			hinting("The log has the cause under the request_id.").because(errors.Join(causes...))
-		for _, name := range down {
-			p.Errors = append(p.Errors, Fault{name, "does not answer"})
-		}
+		beside <- s.Beside(ctx)
+	}()
+	if err := s.Ledger.Ping(ctx); err != nil {
+		p := notReady.problem("This does not answer: ledger.").
+			hinting("The log has the cause under the request_id.").because(fmt.Errorf("ledger: %w", err))
+		p.Errors = append(p.Errors, Fault{"ledger", "does not answer"})
 		return nil, p
 	}
-	out := &healthOutput{Health{Status: "ok", Version: s.Version, Time: s.Clock.Now().Truncate(time.Second), Checked: up}}
-	return out, nil
+	out := Health{Status: "ok", Version: s.Version, Time: s.Clock.Now().Truncate(time.Second), Checked: []string{"ledger"}}
+	for name, err := range <-beside {
+		if err != nil {
+			out.Without = append(out.Without, name)
+			continue
+		}
+		out.Checked = append(out.Checked, name)
+	}
+	slices.Sort(out.Checked)
+	slices.Sort(out.Without)
+	return &healthOutput{out}, nil
 }

@@ -93,10 +93,11 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 	if report.Bank == nil || report.Holdings == nil {
 		return nil, internal.problem("The log has the cause under the request_id.").because(errors.New("readiness: no obstacle, and neither bank nor holdings"))
 	}
+	finish := s.Readiness.Finish(report, start)
 	c, created, err := s.Ledger.Create(ctx, ledger.Wish{
 		AccountID: account, RelationshipID: bank, Fingerprint: report.Bank.Fingerprint,
 		UserID: in.Body.UserID, Email: in.Body.Email, Cause: in.Body.Reason,
-		Priority: closure.Priority(in.Body.Priority), NotBefore: start, Actor: "api:" + entryOf(ctx).key,
+		Priority: closure.Priority(in.Body.Priority), NotBefore: start, Expected: finish, Actor: "api:" + entryOf(ctx).key,
 	})
 	if err != nil {
 		return nil, ledgerProblem(err)
@@ -106,7 +107,6 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 	}
 	s.schedule(ctx, c)
 
-	finish := s.Readiness.Finish(report, c.NotBefore)
 	out := s.initiated(c, finish, "The closure is accepted.")
 	out.Transfers, out.Payout, out.Obstacles = &report.Transfers, &report.Estimate, report.Obstacles
 	return &initiateOutput{Status: http.StatusAccepted, Location: "/api/job-status/" + c.ID, Body: out}, nil

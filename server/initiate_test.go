@@ -45,6 +45,11 @@ func TestInitiate(t *testing.T) {
 	if len(b.scheduled) != 1 || b.scheduled[0].ID != c.ID {
 		t.Errorf("scheduled %+v", b.scheduled)
 	}
+	n, err := b.ledger.LeaseNotice(context.Background(), time.Minute)
+	must(t, err)
+	if got.ExpectedFinish == nil || !n.Data.Expected.Truncate(time.Second).Equal(*got.ExpectedFinish) {
+		t.Errorf("the letter expects it to finish %s, the answer says %v", n.Data.Expected, got.ExpectedFinish)
+	}
 	if log := b.log.String(); strings.Contains(log, "jo@example.com") || strings.Contains(log, secret) || strings.Contains(log, id) || !strings.Contains(log, `"account":"…`+id[len(id)-6:]) ||
 		!strings.Contains(log, `"route":"/api/account-closure/initiate/:account_id"`) || !strings.Contains(log, `"key":"shop"`) {
 		t.Errorf("the log is %s", log)

@@ -236,12 +236,17 @@ func TestHealth(t *testing.T) {
 	}
 	b.health = map[string]error{"redis": errDown, "mail": nil}
 	a := b.do("GET", "/ready", "", "X-API-Key", "")
+	if a.status != 200 || !strings.Contains(a.text, `"checked":["ledger","mail"]`) || !strings.Contains(a.text, `"without":["redis"]`) || strings.Contains(a.text, "10.0.0.7") {
+		t.Errorf("without Redis it answered %d %s", a.status, a.text)
+	}
+	must(t, b.ledger.Close())
+	a = b.do("GET", "/ready", "", "X-API-Key", "")
 	p := a.problem(503, "not_ready")
-	if len(p.Errors) != 1 || p.Errors[0].Location != "redis" || !strings.Contains(p.Detail, "redis") || strings.Contains(a.text, "10.0.0.7") || !strings.Contains(b.log.String(), "10.0.0.7") {
+	if len(p.Errors) != 1 || p.Errors[0].Location != "ledger" || !strings.Contains(p.Detail, "ledger") || !strings.Contains(b.log.String(), "ledger: ") {
 		t.Errorf("answered %s, logged %s", a.text, b.log)
 	}
 	if a := b.do("GET", "/health", "", "X-API-Key", ""); a.status != 200 {
-		t.Errorf("/health answered %d while Redis is down", a.status)
+		t.Errorf("/health answered %d while the ledger is down", a.status)
 	}
 }
 

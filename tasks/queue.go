@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -42,9 +43,7 @@ type Queue struct {
 	clock     closure.Clock
 	timeout   time.Duration
 	inspector *asynq.Inspector
-
-	mu     sync.Mutex
-	client *asynq.Client
+	client    *asynq.Client
 }
 
 // NewQueue makes a queue on a Redis connection that the caller owns. timeout is machine time for one visit.
@@ -74,10 +73,7 @@ func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
 		}
 		opts = append(opts, asynq.ProcessIn(at.Sub(now)))
 	}
-	q.mu.Lock()
-	client := q.client
-	q.mu.Unlock()
-	_, err = client.EnqueueContext(ctx, asynq.NewTask(TypeOf(c.Phase), body), opts...)
+	_, err = q.client.EnqueueContext(ctx, asynq.NewTask(TypeOf(c.Phase), body), opts...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return ErrConflict
 	}
@@ -91,13 +87,13 @@ func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
 func (q *Queue) Look(ctx context.Context, c closure.Closure) (Seen, error) {
 	queue, id := QueueFor(c.Priority), PayloadOf(c).ID()
 	info, err := q.inspector.GetTaskInfo(queue, id)
+	if errors.Is(err, asynq.ErrQueueNotFound) { // Redis was emptied; the task may be there again
+		if err := Register(ctx, q.rdb); err != nil {
+			return Seen{}, err
+		}
+		info, err = q.inspector.GetTaskInfo(queue, id)
+	}
 	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound):
-		// Redis was emptied: a client tells it of a queue only once, so a new client must.
-		q.mu.Lock()
-		q.client = asynq.NewClientFromRedisClient(q.rdb)
-		q.mu.Unlock()
-		return Seen{Condition: Missing}, nil
 	case errors.Is(err, asynq.ErrTaskNotFound):
 		return Seen{Condition: Missing}, nil
 	case err != nil:
@@ -130,6 +126,15 @@ func (q *Queue) orphaned(ctx context.Context, queue, id string) (bool, error) {
 		return false, fmt.Errorf("read the lease of task %s: %w", id, err)
 	}
 	return until <= float64(time.Now().Unix()), nil
+}
+
+// Register lists the queues where Asynq's inspector looks for them. An Asynq client lists a queue once in its life: after
+// Redis was emptied it enqueues, and the inspector, asynqmon and what counts on them see no queue until somebody lists it.
+func Register(ctx context.Context, rdb redis.UniversalClient) error {
+	if err := rdb.SAdd(ctx, "asynq:queues", slices.Collect(maps.Keys(Queues))).Err(); err != nil {
+		return fmt.Errorf("list the queues: %w", err)
+	}
+	return nil
 }
 
 // Ping says whether Redis answers.

@@ -4,13 +4,9 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/http"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -28,9 +24,17 @@ type Options struct {
 	Runner      *handlers.Runner
 	Timing      closure.Timing
 	Concurrency int // visits at once; 0: 20
-	Health      func(ctx context.Context) map[string]error
-	HealthAddr  string // "" opens none
-	Log         *logrus.Logger
+
+	// Fit is asked before Asynq starts, again and again until it has no error but ErrUnfit, which ends the start. What it
+	// warns of is logged. Nil: this Redis needs no question.
+	Fit func(ctx context.Context) (warnings []string, err error)
+
+	// Hurry cuts the drain short once it is closed. This field is optional.
+	Hurry <-chan struct{}
+
+	Health     func(ctx context.Context) map[string]error // what must work beside Asynq, within two seconds
+	HealthAddr string                                     // "" opens none
+	Log        *logrus.Logger
 }
 
 const defaultConcurrency = 20
@@ -46,66 +50,157 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 
 // Server makes the Asynq server, not yet started.
 func Server(o Options) *asynq.Server {
-	n := o.Concurrency
-	if n == 0 {
-		n = defaultConcurrency
-	}
-	return asynq.NewServerFromRedisClient(o.Redis, asynq.Config{
-		Concurrency:              n,
+	return asynq.NewServerFromRedisClient(o.Redis, Config(context.Background(), o))
+}
+
+// Config is what the server is made with; its visits are cut short when base ends. The lab sets another pace.
+func Config(base context.Context, o Options) asynq.Config {
+	return asynq.Config{
+		Concurrency:              o.concurrency(),
 		Queues:                   tasks.Queues,
 		TaskCheckInterval:        200 * time.Millisecond,
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          o.Timing.Drain,
 		RetryDelayFunc:           backoff(o.Timing.Backoff),
-		IsFailure:                func(err error) bool { return !errors.Is(err, handlers.ErrNotCounted) },
-		Logger:                   o.Log,
-		LogLevel:                 asynq.WarnLevel,
-	})
+		IsFailure: func(err error) bool {
+			return !errors.Is(err, handlers.ErrNotCounted) && !errors.Is(err, context.Canceled)
+		},
+		ErrorHandler: givenUp(o.Log),
+		BaseContext:  func() context.Context { return base },
+		Logger:       quiet{o.Log},
+		LogLevel:     asynq.WarnLevel,
+	}
 }
 
-// backoff doubles from the first delay, with jitter so that a thousand closures don't come back together.
+func (o Options) concurrency() int {
+	if o.Concurrency == 0 {
+		return defaultConcurrency
+	}
+	return o.Concurrency
+}
+
+// backoff doubles from the first delay, with jitter so that a thousand closures don't come back together. A visit that was
+// cut short goes to the next worker at once.
 func backoff(first time.Duration) asynq.RetryDelayFunc {
-	return func(n int, _ error, _ *asynq.Task) time.Duration {
+	return func(n int, err error, _ *asynq.Task) time.Duration {
+		if errors.Is(err, context.Canceled) {
+			return 0
+		}
 		d := first << min(n, 5)
 		return d/2 + rand.N(d)
 	}
 }
 
-// Run works until ctx ends, then gives the visits in hand the drain's time to finish. It returns an error only where it
-// could not start.
+// ErrCutShort says that a worker ended with visits in hand. Every visit is crash-safe: Asynq or the sweep gives it to
+// another worker. Asynq may still run; the process should end now and leave the Redis connection to its end.
+var ErrCutShort = errors.New("stopped with visits in hand; they are carried out by another worker")
+
+// Run works until ctx ends, then stops taking tasks and gives the visits in hand the drain's time to finish. It waits for a
+// Redis that does not answer yet; the health page is open meanwhile. Its errors: it could not start, or ErrCutShort.
 func Run(ctx context.Context, o Options) error {
-	srv := Server(o)
-	if err := srv.Start(Mux(o.Runner)); err != nil {
-		return fmt.Errorf("start asynq: %w", err)
-	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer srv.Shutdown()
+	p := &pulse{hands: int64(o.concurrency())}
 	if o.HealthAddr != "" {
-		stop, err := serveHealth(ctx, o)
+		stop, err := serveHealth(ctx, o, p)
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
-	wg.Go(func() { sweeps(ctx, o) })
+	if err := fit(ctx, o); err != nil || ctx.Err() != nil {
+		return err
+	}
+	o.Redis.AddHook(p)
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv := asynq.NewServerFromRedisClient(o.Redis, Config(base, o))
+	if err := srv.Start(p.counted(Mux(o.Runner))); err != nil {
+		return fmt.Errorf("start asynq: %w", err)
+	}
+	p.stage.Store(working)
+	o.Log.Info("working")
+	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
+	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
 	<-ctx.Done()
-	return nil
+	p.stage.Store(draining)
+	return drain(o, p, srv, cut)
 }
 
-// sweeps runs a sweep at once and then about every Timing.Sweep, jittered, so that many workers don't sweep in step.
-func sweeps(ctx context.Context, o Options) {
-	for {
-		s, err := o.Runner.Sweep(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
-		case s.Rescheduled+s.Reissued > 0:
-			o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
+// fit waits until Redis is found fit. A worker that ended instead would be started again and again.
+func fit(ctx context.Context, o Options) error {
+	if o.Fit == nil {
+		return nil
+	}
+	ask := func() ([]string, error) {
+		ctx, cancel := context.WithTimeout(ctx, lastMoment)
+		defer cancel()
+		return o.Fit(ctx)
+	}
+	for wait, said := time.Second, ""; ; wait = min(2*wait, 10*time.Second) {
+		warnings, err := ask()
+		if err == nil {
+			for _, w := range warnings {
+				o.Log.Warn(w)
+			}
+			return nil
 		}
-		t := time.NewTimer(o.Timing.Sweep*3/4 + rand.N(o.Timing.Sweep/2))
+		if errors.Is(err, ErrUnfit) {
+			return err
+		}
+		if err.Error() != said && ctx.Err() == nil {
+			said = err.Error()
+			o.Log.WithError(err).Warn("waiting for Redis")
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// lastMoment is what a visit that was cut short gets to write down what it did: enough for the broker's usual answer to an
+// instruction on the wire, which is unknown otherwise.
+const lastMoment = 5 * time.Second
+
+// drain stops Asynq. It takes no task from here on; its heartbeat goes on, and with it the leases of the visits in hand.
+// After Timing.Drain Asynq puts back the tasks that are left, and their visits are cut short; so it is when o.Hurry is closed.
+func drain(o Options, p *pulse, srv *asynq.Server, cut context.CancelFunc) error {
+	stopped, idle := make(chan struct{}), make(chan struct{})
+	go func() {
+		srv.Shutdown()
+		close(stopped)
+		p.open.Wait() // Asynq has given up waiting for a visit that was cut short, and the ledger must not be closed under it
+		close(idle)
+	}()
+	over := time.NewTimer(o.Timing.Drain + lastMoment) // beyond Asynq's own limit: its Redis does not answer
+	defer over.Stop()
+	select {
+	case <-stopped:
+	case <-o.Hurry:
+		o.Log.Warn("told again to stop: the visits in hand are cut short")
+	case <-over.C:
+	}
+	left := p.inHand.Load()
+	cut()
+	last := time.NewTimer(lastMoment)
+	defer last.Stop()
+	select {
+	case <-idle:
+		if left == 0 {
+			return nil
+		}
+	case <-last.C:
+	}
+	return fmt.Errorf("%w (%d)", ErrCutShort, left)
+}
+
+// every does something at once and then again and again, jittered, so that many workers don't do it in step.
+func every(ctx context.Context, d time.Duration, do func()) {
+	for {
+		do()
+		t := time.NewTimer(d*3/4 + rand.N(d/2))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -115,34 +210,22 @@ func sweeps(ctx context.Context, o Options) {
 	}
 }
 
-// serveHealth answers GET /health with 200 while everything the worker needs answers, with 503 and what is down otherwise.
-func serveHealth(ctx context.Context, o Options) (stop func(), err error) {
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.HealthAddr)
-	if err != nil {
-		return nil, fmt.Errorf("open the health page on %s: %w", o.HealthAddr, err)
+func sweep(ctx context.Context, o Options) {
+	if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, req *http.Request) {
-		status, body := http.StatusOK, map[string]string{}
-		for what, err := range o.Health(req.Context()) {
-			body[what] = "ok"
-			if err != nil {
-				status, body[what] = http.StatusServiceUnavailable, "down"
-			}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(body)
-	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
-	go func() {
-		if err := srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			o.Log.WithError(err).Error("the health page stopped")
-		}
-	}()
-	return func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		_ = srv.Shutdown(ctx)
-	}, nil
+	s, err := o.Runner.Sweep(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		o.Log.WithError(err).Warn("the sweep stopped early; the next one goes on")
+	case s.Rescheduled+s.Reissued > 0:
+		o.Log.WithFields(logrus.Fields{"overdue": s.Overdue, "rescheduled": s.Rescheduled, "reissued": s.Reissued}).Info("sweep")
+	}
+}
+
+func letters(ctx context.Context, o Options) {
+	if _, err := o.Runner.Deliver(ctx); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the delivery of letters stopped early; the next one goes on")
+	}
 }

@@ -2,12 +2,9 @@ package worker_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,9 +12,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
@@ -156,10 +151,21 @@ type books struct {
 	handlers.Ledger // nothing else is asked of it
 	err             error
 	asked           func()
+	load            func(context.Context) error // what a visit's reading of its row comes to; nil: there is no such row
+}
+
+func (b *books) Load(ctx context.Context, _ string) (closure.Closure, []closure.Intent, error) {
+	err := ledger.ErrNotFound
+	if b.load != nil {
+		err = errors.Join(err, b.load(ctx))
+	}
+	return closure.Closure{}, nil, err
 }
 
 func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]closure.Closure, error) {
-	b.asked()
+	if b.asked != nil {
+		b.asked()
+	}
 	return nil, b.err
 }
 
@@ -214,77 +220,4 @@ func TestAWorkerSweepsAtOnceAndThenAboutEverySoOften(t *testing.T) {
 			m.Close()
 		})
 	}
-}
-
-func TestTheHealthPageSaysWhatIsDown(t *testing.T) {
-	t.Parallel()
-	m := miniredis.RunT(t)
-	rdb := redis.NewClient(&redis.Options{Addr: m.Addr()})
-	t.Cleanup(func() { _ = rdb.Close() })
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	sweeping := make(chan struct{}, 100)
-	answers := make(chan map[string]error, 2)
-	o := worker.Options{
-		Redis: rdb, Timing: closure.ShortTiming, Log: silent(), HealthAddr: addr,
-		Runner: &handlers.Runner{Ledger: &books{asked: func() { sweeping <- struct{}{} }}, Timing: closure.ShortTiming, Log: silent()},
-		Health: func(context.Context) map[string]error { return <-answers },
-	}
-	// While another has the address, the worker does not start.
-	if err := worker.Run(t.Context(), o); err == nil {
-		t.Error("it runs without its health page")
-	}
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx, o) }()
-	select {
-	case <-sweeping: // the page is open before the first sweep
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		health map[string]error
-		status int
-		body   map[string]string
-	}{
-		{map[string]error{"ledger": nil, "redis": nil}, http.StatusOK, map[string]string{"ledger": "ok", "redis": "ok"}},
-		{map[string]error{"ledger": nil, "redis": errors.New("dial tcp 10.0.0.7: refused")}, http.StatusServiceUnavailable, map[string]string{"ledger": "ok", "redis": "down"}},
-	} {
-		answers <- tt.health
-		status, body := get(t, "http://"+addr+"/health")
-		if diff := cmp.Diff(tt.body, body); status != tt.status || diff != "" {
-			t.Errorf("%v: %d, want %d\n%s", tt.health, status, tt.status, diff)
-		}
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", addr); err == nil {
-		_ = c.Close()
-		t.Error("the page is still open after the worker has ended")
-	}
-}
-
-func get(tb testing.TB, url string) (status int, body map[string]string) {
-	tb.Helper()
-	req, err := http.NewRequestWithContext(tb.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if err := json.NewDecoder(resp.Body).Decode(&body); err != nil {
-		tb.Fatal(err)
-	}
-	return resp.StatusCode, body
 }

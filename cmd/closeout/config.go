@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
+	"closeout/ledger"
 	"closeout/server"
 )
 
@@ -38,14 +39,28 @@ type common struct {
 	ClosingLimit     string `env:"CLOSEOUT_CLOSING_LIMIT" help:"Business time, such as 1h." group:"Policy"`
 }
 
+// store is where the ledger is.
+type store struct {
+	DatabaseURL string `env:"CLOSEOUT_DATABASE_URL" help:"postgres://user:password@host/database, or sqlite:PATH where all processes share one machine. Through a transaction pooler add ?default_query_exec_mode=exec."`
+}
+
+func (s store) check(bad *complaints) {
+	scheme, rest, _ := strings.Cut(s.DatabaseURL, ":")
+	if scheme != "postgres" && scheme != "postgresql" && scheme != "sqlite" || rest == "" { // it may hold a password: not repeated
+		bad.add("CLOSEOUT_DATABASE_URL", "must be given, as postgres://user:password@host/database or sqlite:PATH")
+	}
+}
+
 // remote are the settings of processes that use real servers.
 type remote struct {
+	store
 	Day          string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>; refused with live."`
 	RedisURL     string `env:"CLOSEOUT_REDIS_URL" help:"redis:// or rediss:// URL."`
-	DatabaseURL  string `env:"CLOSEOUT_DATABASE_URL" help:"sqlite:PATH."`
 	AlpacaURL    string `env:"CLOSEOUT_ALPACA_URL" help:"The Broker API, https://broker-api.sandbox.alpaca.markets for the sandbox."`
 	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" help:"Broker API key."`
 	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" help:"Broker API secret."`
+
+	AccountStatus string `env:"CLOSEOUT_ACCOUNT_STATUS" help:"Column of your own that follows the closure, on the same Postgres: table=user_onboarding key=alpaca_account_id column=status. It is set to pending_closure, then closed; cancel restores it."`
 }
 
 // The broker's two hosts.
@@ -82,6 +97,7 @@ type settings struct {
 	env    closure.Environment
 	policy closure.Policy
 	clock  closure.Clock
+	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
 }
 
@@ -185,10 +201,18 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 	case err != nil:
 		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
 	default:
+		o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
+		o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
 		opts = o
 	}
-	if !strings.HasPrefix(r.DatabaseURL, "sqlite:") || r.DatabaseURL == "sqlite:" {
-		bad.add("CLOSEOUT_DATABASE_URL", "must be given as sqlite:PATH")
+	r.store.check(bad)
+	if strings.HasPrefix(r.DatabaseURL, "sqlite:") && r.AccountStatus != "" {
+		bad.add("CLOSEOUT_ACCOUNT_STATUS", "names a table on Postgres; with a sqlite: ledger there is none")
+	}
+	if r.AccountStatus != "" {
+		if s.status, err = ledger.ParseAccountStatus(r.AccountStatus); err != nil {
+			bad.add("CLOSEOUT_ACCOUNT_STATUS", "%v", err)
+		}
 	}
 	if r.AlpacaKey == "" {
 		bad.add("CLOSEOUT_ALPACA_KEY", "must be given")

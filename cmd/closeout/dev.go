@@ -9,7 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -57,14 +57,17 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	background := func(what string, f func() error) {
-		wg.Go(func() {
-			if err := f(); err != nil {
+	// Each part is told to stop by itself, so that the doors close in order and what is in hand can finish.
+	background := func(what string, f func(context.Context) error) (stop func()) {
+		own, end := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := f(own); err != nil {
 				cancel(fmt.Errorf("%s: %w", what, err))
 			}
-		})
+		}()
+		return func() { end(); <-done }
 	}
 
 	broker, err := sim.Open(sim.Options{
@@ -85,7 +88,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	mini := miniredis.NewMiniRedis()
 	defer mini.Close()
 	rdb := redis.NewClient(&redis.Options{Addr: "miniredis", DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
-	p, err := assemble(ctx, s, closure.ShortTiming, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
+	p, err := assemble(ctx, s, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
 		alpaca.Options{BaseURL: "http://" + simLn.Addr().String(), Key: demoKey, Secret: demoSecret})
 	if err != nil {
 		return err
@@ -95,19 +98,22 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	if err != nil {
 		return err
 	}
-	defer cancel(nil) // before the parts are closed: what runs in the background uses them
-	defer wg.Wait()
-	defer cancel(nil)
-
-	background("expire keys of the embedded Redis", func() error { return ticking(ctx, mini) })
-	background("simulated broker", func() error { return serve(ctx, simLn, broker) })
-	background("API", func() error { return serve(ctx, apiLn, h) })
-	background("worker", func() error { return worker.Run(ctx, p.worker(&consoleMailer{out: o.out}, 0, c.HealthAddr)) })
+	stops := []func(){
+		background("expire keys of the embedded Redis", func(ctx context.Context) error { return ticking(ctx, mini) }),
+		background("simulated broker", func(ctx context.Context) error { return serve(ctx, simLn, broker) }),
+		background("worker", func(ctx context.Context) error {
+			return worker.Run(ctx, p.worker(ctx, &consoleMailer{out: o.out}, 0, c.HealthAddr))
+		}),
+		background("API", func(ctx context.Context) error { return serve(ctx, apiLn, h) }),
+	}
 	show := &show{ledger: p.ledger, clock: s.clock, out: o.out, api: "http://" + apiLn.Addr().String(), sim: "http://" + simLn.Addr().String(), data: c.Data}
-	background("demo", func() error { return show.run(ctx, broker, !c.NoInitiate) })
+	stops = append(stops, background("demo", func(ctx context.Context) error { return show.run(ctx, broker, !c.NoInitiate) }))
 
 	<-ctx.Done()
 	_, _ = fmt.Fprintln(o.out, "stopping; start again with the same data folder and the closures go on")
+	for _, stop := range slices.Backward(stops) {
+		stop()
+	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

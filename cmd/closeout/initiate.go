@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,41 +15,11 @@ type initiateCmd struct {
 	Bank     string        `help:"The ACH relationship to pay to. Without it each account must have exactly one approved bank."`
 	Yes      bool          `help:"Confirm that every position is sold and that a closed account can't be opened again."`
 	Reason   string        `help:"Why, for the record."`
-	Wait     bool          `help:"Follow each closure until it has ended."`
+	Wait     bool          `help:"Follow each closure until it has ended: live on a terminal, otherwise a line for each change."`
 	JSON     bool          `name:"json" help:"Print one JSON line an account."`
 	URL      string        `env:"CLOSEOUT_URL" default:"http://127.0.0.1:8000" help:"The server."`
 	Key      string        `env:"CLOSEOUT_API_KEY" help:"API key; the demo's is dev."`
 	Every    time.Duration `default:"2s" help:"Between looks, with --wait."`
-}
-
-// progressView is what initiate shows of GET progress.
-type progressView struct {
-	Account string `json:"account_id"`
-	JobID   string `json:"job_id"`
-	Phase   string `json:"phase"`
-	State   string `json:"state"`
-	Finish  string `json:"expected_finish,omitempty"`
-	Waiting *struct {
-		Reason string `json:"reason"`
-		Why    string `json:"why"`
-		Who    string `json:"who_must_act"`
-		Hint   string `json:"hint,omitempty"`
-	} `json:"waiting,omitempty"`
-	Money struct {
-		Paid string `json:"paid"`
-	} `json:"money"`
-}
-
-// refusal is the part of a problem that people need.
-type refusal struct {
-	Code   string `json:"code"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
-	Hint   string `json:"hint"`
-}
-
-func (r *refusal) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("%s (%s): %s %s", r.Title, r.Code, r.Detail, r.Hint))
 }
 
 // Run asks for each closure, and with --wait follows them. Exit status: 0 when all were accepted (with --wait: closed), 1
@@ -87,8 +53,15 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 	}
 	failed := false
 	open := []string{}
-	for _, account := range c.Accounts {
-		if err := c.ask(ctx, account); err != nil {
+	live := c.live(o) // nil: there is no terminal to draw on
+	for n, account := range c.Accounts {
+		live.asking(n+1, len(c.Accounts))
+		err := c.ask(ctx, account)
+		live.asked()
+		if ctx.Err() != nil { // whether the last one was accepted is not known; the same wish twice is one closure
+			return fmt.Errorf("stopped at account %d of %d, %s; asking for all again is safe: the closures that were accepted go on", n+1, len(c.Accounts), account)
+		}
+		if err != nil {
 			failed = true
 			c.print(o, map[string]any{"account_id": account, "error": err.Error()}, "%s  refused: %v", account, err)
 			continue
@@ -103,8 +76,12 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 			c.print(o, p, "%s  accepted, job %s, expected to finish %s", account, p.JobID, p.Finish)
 		}
 	}
-	if c.Wait {
-		ok, err := c.follow(ctx, o, open)
+	if c.Wait && len(open) > 0 {
+		var t teller = live
+		if live == nil {
+			t = &changes{cmd: c, out: o, said: map[string]string{}}
+		}
+		ok, err := c.follow(ctx, open, t)
 		if err != nil {
 			return err
 		}
@@ -145,96 +122,4 @@ func (c *initiateCmd) ask(ctx context.Context, account string) error {
 	return c.call(ctx, http.MethodPost, "initiate", account, map[string]any{
 		"ach_relationship_id": bank, "confirm_liquidation": c.Yes, "confirm_irreversible": c.Yes, "reason": c.Reason,
 	}, nil)
-}
-
-func (c *initiateCmd) progress(ctx context.Context, account string) (p progressView, err error) {
-	return p, c.call(ctx, http.MethodGet, "progress", account, nil, &p)
-}
-
-// follow prints each change until every closure has ended or stopped. ok: all are closed.
-func (c *initiateCmd) follow(ctx context.Context, o output, accounts []string) (ok bool, err error) {
-	said := map[string]string{}
-	ended := map[string]bool{}
-	ok = true
-	for len(ended) < len(accounts) {
-		for _, account := range accounts {
-			if ended[account] {
-				continue
-			}
-			p, err := c.progress(ctx, account)
-			if _, refused := errors.AsType[*refusal](err); err != nil && ctx.Err() == nil && !refused { // the server is away: the closure goes on, and so do we
-				if line := account + "  " + err.Error(); line != said[account] {
-					said[account] = line
-					c.print(o, map[string]any{"account_id": account, "error": err.Error()}, "%s", line)
-				}
-				continue
-			} else if err != nil {
-				return false, err
-			}
-			why := ""
-			if p.Waiting != nil {
-				why = strings.TrimSpace(p.Waiting.Why + " " + p.Waiting.Hint)
-			}
-			line := fmt.Sprintf("%s  %-11s %-8s paid $%s  %s", account, p.Phase, p.State, p.Money.Paid, why)
-			if line != said[account] {
-				said[account] = line
-				c.print(o, p, "%s", line)
-			}
-			if p.State != "running" {
-				ended[account] = true
-				ok = ok && p.State == "closed"
-			}
-		}
-		if len(ended) == len(accounts) {
-			return ok, nil
-		}
-		t := time.NewTimer(c.Every)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return false, errors.New("stopped following; the closures go on")
-		case <-t.C:
-		}
-	}
-	return ok, nil
-}
-
-// call speaks to the server; a problem comes back as a refusal.
-func (c *initiateCmd) call(ctx context.Context, method, what, account string, body, out any) error {
-	var r io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		r = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+"/api/account-closure/"+what+"/"+account, r)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("X-API-Key", c.Key)
-	req.Header.Set("Content-Type", "application/json")
-	// A redirect is not followed: the key would go along to wherever it leads.
-	client := &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the server: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	if err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
-	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		var p refusal
-		if json.Unmarshal(answer, &p) != nil || p.Title == "" || resp.StatusCode >= http.StatusInternalServerError {
-			return fmt.Errorf("the server answered %s", resp.Status)
-		}
-		return &p
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, out)
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,10 +18,7 @@ import (
 // kill -9 of the whole demo at five random moments, started again each time: the same ends, each cent paid once by the
 // journal of the simulator, whose accepted mutations are on disk before they are answered.
 func TestRealDemoKilledFiveTimes(t *testing.T) {
-	bin := filepath.Join(t.TempDir(), "closeout")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	bin := built(t)
 	data := t.TempDir()
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any bits will do
 	chance := rand.New(rand.NewPCG(seed, 0))

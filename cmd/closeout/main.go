@@ -23,6 +23,8 @@ type cli struct {
 	Worker    workerCmd        `cmd:"" help:"Carry out closures; run as many as you like."`
 	Simulator simulatorCmd     `cmd:"" help:"Serve the simulated broker alone."`
 	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
+	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
+	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`
 }
 
@@ -33,9 +35,32 @@ var errQuiet = errors.New("")
 type output struct{ out, err io.Writer }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the waiting: it is no longer caught
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(signals(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// signals is a context that the first signal ends: doors close, what is in hand finishes. The second says to hurry: what is
+// in hand is cut short. From then on signals are no longer caught, so that a third kills.
+func signals() context.Context {
+	ctx, stop := context.WithCancel(context.Background())
+	caught := make(chan os.Signal, 2)
+	signal.Notify(caught, os.Interrupt, syscall.SIGTERM)
+	hurry := make(chan struct{})
+	go func() {
+		<-caught
+		stop()
+		<-caught
+		signal.Stop(caught)
+		close(hurry)
+	}()
+	return context.WithValue(ctx, hurryKey{}, hurry)
+}
+
+type hurryKey struct{}
+
+// hurried is closed at the second signal; nil, in tests, never is.
+func hurried(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(hurryKey{}).(chan struct{})
+	return c
 }
 
 // run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings.

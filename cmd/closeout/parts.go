@@ -36,19 +36,19 @@ type parts struct {
 	stop    func() // ends what runs beside the doors
 }
 
-func assemble(ctx context.Context, s settings, timing closure.Timing, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
+func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
 	worker.RepairAcks(rdb)
-	p := &parts{settings: s, timing: timing, rdb: rdb}
+	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb}
 	var err error
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
 	}
-	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock}); err != nil {
+	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status}); err != nil {
 		return nil, err
 	}
-	p.queue = tasks.NewQueue(rdb, s.clock, timing.Task)
+	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
 	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the doors are closed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -58,20 +58,46 @@ func assemble(ctx context.Context, s settings, timing closure.Timing, rdb redis.
 	return p, nil
 }
 
+// close comes last, when nothing uses the parts any more.
 func (p *parts) close() error {
 	p.stop()
 	return errors.Join(p.ledger.Close(), p.rdb.Close())
 }
 
+// health asks what a worker needs.
 func (p *parts) health(ctx context.Context) map[string]error {
+	return pingAll(ctx, map[string]ping{"ledger": p.ledger.Ping, "redis": p.queue.Ping})
+}
+
+type ping = func(context.Context) error
+
+// pingAll asks everything at once, within two seconds in all. What has not answered by then is down.
+func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return map[string]error{"ledger": p.ledger.Ping(ctx), "redis": p.queue.Ping(ctx)}
+	asked := map[string]chan error{}
+	for what, ping := range pings {
+		answer := make(chan error, 1)
+		asked[what] = answer
+		go func() { answer <- ping(ctx) }()
+	}
+	found := map[string]error{}
+	for what, answer := range asked {
+		select {
+		case found[what] = <-answer:
+		case <-ctx.Done():
+			found[what] = ctx.Err()
+		}
+	}
+	return found
 }
 
 func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
-		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Health: p.health, Log: p.log, Version: version,
+		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
+		Beside: func(ctx context.Context) map[string]error {
+			return pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
+		},
 		Readiness: &readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
 		},
@@ -79,9 +105,9 @@ func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	})
 }
 
-func (p *parts) worker(mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
+func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	return worker.Options{
-		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, HealthAddr: healthAddr, Log: p.log,
+		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, HealthAddr: healthAddr, Hurry: hurried(ctx), Log: p.log,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
@@ -111,8 +137,15 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
+	go func() {
+		select {
+		case <-hurried(ctx):
+			cancel()
+		case <-drain.Done():
+		}
+	}()
 	if err := srv.Shutdown(drain); err != nil {
-		return fmt.Errorf("drain HTTP: %w", err)
+		return fmt.Errorf("stopped with requests in hand: %w", errors.Join(err, srv.Close()))
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"closeout/alpaca"
-	"closeout/closure"
 )
 
 type serverCmd struct {
@@ -43,6 +42,6 @@ func (c *serverCmd) Run(ctx context.Context) error {
 }
 
 func (r remote) assemble(ctx context.Context, s settings, opts *redis.Options) (*parts, error) {
-	return assemble(ctx, s, closure.DefaultTiming, redis.NewClient(opts), r.DatabaseURL,
+	return assemble(ctx, s, redis.NewClient(opts), r.DatabaseURL,
 		alpaca.Options{BaseURL: r.AlpacaURL, Key: r.AlpacaKey, Secret: r.AlpacaSecret, UserAgent: "closeout/" + version})
 }

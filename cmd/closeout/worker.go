@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"closeout/handlers"
 	"closeout/mail"
@@ -43,7 +44,12 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = p.close() }()
-	s.log.Info("working")
-	return worker.Run(ctx, p.worker(mailer, c.Concurrency, c.HealthAddr))
+	o := p.worker(ctx, mailer, c.Concurrency, c.HealthAddr)
+	o.Fit = func(ctx context.Context) ([]string, error) { return worker.Fit(ctx, p.rdb) }
+	err = worker.Run(ctx, o)
+	if errors.Is(err, worker.ErrCutShort) { // Asynq may still hold the Redis connection: it ends with the process
+		p.stop()
+		return errors.Join(err, p.ledger.Close())
+	}
+	return errors.Join(err, p.close())
 }

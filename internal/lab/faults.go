@@ -61,6 +61,7 @@ func (l *Lab) point(p *process, at string) {
 		panic(killed{at})
 	}
 	l.Points++
+	l.Trail.Points = append(l.Trail.Points, at)
 	if l.Points == l.KillAt {
 		p.dead.Store(true)
 		l.Killed = at
@@ -102,6 +103,7 @@ func (s points) Load(ctx context.Context, id string) (closure.Closure, []closure
 }
 
 func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
+	s.l.news()
 	s.l.point(s.p, "before claim: "+ev.Text)
 	next, is, err := s.Ledger.Claim(ctx, c, ch, send, ev)
 	s.l.point(s.p, "after claim: "+ev.Text)
@@ -121,6 +123,9 @@ func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) 
 func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {
 	s.l.point(s.p, "before save in "+string(c.Phase))
 	next, err := s.Ledger.Save(ctx, c, ch, learned, evs...)
+	if err != nil || next.Seq != c.Seq || next.Phase != c.Phase || next.State != c.State || next.Memo != c.Memo || len(learned) > 0 {
+		s.l.news()
+	}
 	s.l.point(s.p, "after save in "+string(c.Phase))
 	return next, err
 }

@@ -8,12 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
@@ -36,12 +37,19 @@ import (
 	"closeout/worker"
 )
 
+// Labs make much garbage and keep little: collecting it as often as usual would take a third of their time.
+func init() { debug.SetGCPercent(800) }
+
 // Options changes what a lab is made of. The zero value is production's policy and timing in the sandbox.
 type Options struct {
 	Start  string // New York time, "2006-01-02 15:04"; default Wednesday 2026-11-18 10:00
 	Policy func(*closure.Policy)
 	Timing func(*closure.Timing)
 	Sim    func(*sim.Options)
+
+	// Bare leaves out Redis, Asynq and SQL: the handlers, the client and the simulator remain, and Drive moves the
+	// closures. It is for tests of thousands of closures that are about the calendar and the money alone.
+	Bare bool
 }
 
 // Lab is one bench. Make it, and everything that uses it, inside a bubble.
@@ -61,6 +69,7 @@ type Lab struct {
 	KillAt int
 	Points int
 	Killed string // where the last kill struck
+	Trail  Trail
 
 	Letters []mail.Letter // delivered, in order
 
@@ -74,6 +83,11 @@ type Lab struct {
 	cur  *process
 	peek *redis.Client // the lab's own eyes: miniredis's direct functions hand out its maps
 	open bool
+
+	due   dues // of a bare lab
+	shelf *shelf
+
+	handUntil int // so many points, see Kill; negative: hand nothing over
 }
 
 // New makes a lab and travels to its start.
@@ -87,9 +101,10 @@ func New(tb testing.TB, o Options) *Lab {
 		tb.Fatal(err)
 	}
 	time.Sleep(time.Until(at))
-	l := &Lab{TB: tb, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
-	l.Log.SetOutput(io.Discard)
+	l := &Lab{TB: tb, handUntil: -1, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
+	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
 	if testing.Verbose() {
+		l.Log.SetLevel(logrus.InfoLevel)
 		l.Log.SetOutput(writer{tb})
 		l.Log.SetFormatter(&logrus.TextFormatter{DisableColors: true, TimestampFormat: "01-02 15:04:05"})
 	}
@@ -107,9 +122,13 @@ func New(tb testing.TB, o Options) *Lab {
 	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}}))(tb)
 	l.Path = filepath.Join(memoryDir(tb), "closeout.db")
 	l.Ledger = must(ledger.Open(tb.Context(), ledger.Options{URL: "sqlite:" + l.Path, Environment: closure.Sandbox, Policy: l.Policy}))(tb)
-	l.Redis = miniredis.NewMiniRedis()
-	l.Redis.ClockTTL(true)
-	l.peek = l.dial()
+	if o.Bare {
+		l.shelf = &shelf{l.Ledger, l.Policy, map[string]*row{}}
+	} else {
+		l.Redis = miniredis.NewMiniRedis()
+		l.Redis.ClockTTL(true)
+		l.peek = l.dial()
+	}
 	l.start()
 	l.open = true
 	return l
@@ -133,11 +152,13 @@ func (l *Lab) Close() {
 		return
 	}
 	l.open = false
-	_ = l.cur.rdb.Close()
-	_ = l.peek.Close()
+	if l.Redis != nil {
+		_ = l.cur.rdb.Close()
+		_ = l.peek.Close()
+		l.Redis.Close()
+	}
 	_ = l.Ledger.Close()
 	_ = l.Sim.Close()
-	l.Redis.Close()
 }
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -159,15 +180,21 @@ func (l *Lab) dial() *redis.Client {
 
 // start begins a new life of the worker, with connections of its own.
 func (l *Lab) start() {
-	p := &process{rdb: l.dial()}
-	worker.RepairAcks(p.rdb)
-	p.rdb.AddHook(p)
+	p := &process{}
 	cal := calendar.Rules()
 	p.run = &handlers.Runner{
-		Ledger: points{l, p, l.Ledger}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Broker: l.Broker,
-		Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log, Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
+		Broker: l.Broker, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
+		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
 	}
 	l.cur = p
+	if l.shelf != nil {
+		p.run.Ledger, p.run.Queue = l.shelf, &l.due
+		return
+	}
+	p.rdb = l.dial()
+	worker.RepairAcks(p.rdb)
+	p.rdb.AddHook(p)
+	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}
 }
 
 // Initiate asks for the closing of a simulator's account, as the server does once it has found it ready.
@@ -196,6 +223,9 @@ func (l *Lab) Open(s sim.Spec) closure.Closure {
 // Get reads a closure.
 func (l *Lab) Get(id string) closure.Closure {
 	l.TB.Helper()
+	if l.shelf != nil {
+		return must(l.shelf.Get(l.TB.Context(), id))(l.TB)
+	}
 	return must(l.Ledger.Get(l.TB.Context(), id))(l.TB)
 }
 
@@ -216,6 +246,10 @@ func (l *Lab) RunUntil(limit time.Duration, done func() bool) {
 		if time.Now().After(until) {
 			l.TB.Fatalf("not done after %s of virtual time", limit)
 		}
+		l.Trail.turns = append(l.Trail.turns, turn{from: l.Points})
+		if l.hands() && l.handOver(until) {
+			continue
+		}
 		l.serve()
 		if done() {
 			return
@@ -230,7 +264,7 @@ func (l *Lab) RunUntil(limit time.Duration, done func() bool) {
 
 // Deliver carries out one visit of the closure's present version at this moment, as a second copy of a task would.
 func (l *Lab) Deliver(c closure.Closure) error {
-	return l.cur.run.Visit(l.TB.Context(), handlers.Delivery{Payload: tasks.PayloadOf(c)})
+	return l.cur.run.Visit(context.WithoutCancel(l.TB.Context()), handlers.Delivery{Payload: tasks.PayloadOf(c)})
 }
 
 // FlushRedis empties Redis, as FLUSHALL does.
@@ -243,35 +277,48 @@ func (l *Lab) RunFor(d time.Duration) {
 	l.RunUntil(d+time.Minute, func() bool { return !time.Now().Before(end) })
 }
 
-// serve runs one sweep and a real Asynq server until nothing is left to do at this moment.
+// serve runs one sweep, delivers letters and runs a real Asynq server until nothing is left to do at this moment.
 func (l *Lab) serve() {
 	if l.cur.dead.Load() {
 		_ = l.cur.rdb.Close()
 		l.start()
 	}
 	p := l.cur
-	l.guard(func() { _, _ = p.run.Sweep(l.TB.Context()) })
+	l.guard(func() {
+		_, _ = p.run.Sweep(l.TB.Context())
+		_, _ = p.run.Deliver(l.TB.Context())
+	})
 	if p.dead.Load() {
 		return
 	}
-	srv := worker.Server(worker.Options{Redis: p.rdb, Runner: p.run, Timing: l.Timing, Log: l.Log, Concurrency: 4})
+	srv := asynq.NewServerFromRedisClient(p.rdb, l.pace(worker.Config(l.TB.Context(), worker.Options{Redis: p.rdb, Runner: p.run, Timing: l.Timing, Log: l.Log, Concurrency: 4})))
 	if err := srv.Start(worker.Mux(p.run)); err != nil {
 		l.TB.Fatal(err)
 	}
-	for idle, turns := 0, 0; idle < 2 && !p.dead.Load(); turns++ {
-		if turns == 5000 { // most of an hour: something holds the queue
+	began := time.Now()
+	for synctest.Wait(); l.busy() && !p.dead.Load(); synctest.Wait() {
+		if time.Since(began) > time.Hour {
 			l.TB.Fatalf("the queue does not come to rest:\n%s", l.Redis.Dump())
 		}
-		time.Sleep(600 * time.Millisecond)
-		synctest.Wait()
-		if l.busy() {
-			idle = 0
-		} else {
-			idle++
-		}
+		time.Sleep(250 * time.Millisecond)
 	}
 	srv.Shutdown()
 	synctest.Wait()
+}
+
+// pace has the server ask Redis as seldom as it can without being late: each question is a script, and scripts are what
+// a lab spends most of its time on. What is due is forwarded after a second, and the next question finds it. Queues that
+// nothing was ever put in are not asked.
+func (l *Lab) pace(c asynq.Config) asynq.Config {
+	c.TaskCheckInterval = 2 * c.DelayedTaskCheckInterval // Asynq takes half of it to one and a half
+	used := map[string]int{}
+	for _, q := range l.peek.SMembers(l.TB.Context(), "asynq:queues").Val() {
+		used[q] = c.Queues[q]
+	}
+	if len(used) > 0 {
+		c.Queues = used
+	}
+	return c
 }
 
 // guard carries fn out and ends quietly where it was killed.
@@ -347,24 +394,6 @@ func (l *Lab) earliest() (closure.Closure, bool) {
 	return rows[0], true
 }
 
-// Drive lets virtual time pass without a queue: each row is visited when it is due. It is many times faster than RunFor,
-// for tests of thousands of closures that are not about the queue.
-func (l *Lab) Drive(d time.Duration) {
-	l.TB.Helper()
-	end := time.Now().Add(d)
-	for {
-		c, ok := l.earliest()
-		if !ok || c.DueAt.After(end) {
-			time.Sleep(time.Until(end))
-			return
-		}
-		time.Sleep(time.Until(c.DueAt))
-		if err := l.Deliver(c); err != nil && l.Get(c.ID).State == closure.Running {
-			l.TB.Fatalf("visit of %s: %v", c.ID, err)
-		}
-	}
-}
-
 // Payouts sums the simulator's payouts of an account, and counts them.
 func (l *Lab) Payouts(account string) (lines []string) {
 	l.TB.Helper()
@@ -379,16 +408,21 @@ func (l *Lab) Payouts(account string) (lines []string) {
 // History is a closure's checked events, one line each.
 func (l *Lab) History(id string) string {
 	l.TB.Helper()
+	if l.shelf != nil {
+		return l.shelf.rows[id].History()
+	}
 	evs, err := l.Ledger.Events(l.TB.Context(), id)
 	var b strings.Builder
 	for _, e := range evs {
-		fmt.Fprintf(&b, "%3d %s v%d %s/%s %s: %s\n", e.Seq, e.At.In(calendar.NewYork).Format("Mon 01-02 15:04:05"), e.Version, e.Phase, e.State, e.Kind, e.Text)
+		fmt.Fprintf(&b, "%3d %s v%d %s/%s %s: %s\n", e.Seq, newYork(e.At), e.Version, e.Phase, e.State, e.Kind, e.Text)
 	}
 	if err != nil {
 		l.TB.Error(errors.Join(errors.New(b.String()), err))
 	}
 	return b.String()
 }
+
+func newYork(t time.Time) string { return t.In(calendar.NewYork).Format("Mon 01-02 15:04:05") }
 
 type writer struct{ tb testing.TB }
 

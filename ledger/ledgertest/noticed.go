@@ -16,17 +16,22 @@ const over = -time.Second
 
 var noticed = map[string]func(*bench){
 	"EachLetterIsOwedByTheChangeThatCallsForIt": func(b *bench) {
-		c := b.create("a")
+		w := wish("a")
+		w.Expected = time.Date(2027, time.January, 26, 2, 46, 0, 0, time.UTC)
+		c, _, err := b.l.Create(b.Context(), w)
+		if err != nil {
+			b.Fatal(err)
+		}
 		c = b.look(c, closure.Wait(0, closure.Selling, "selling"))
 		memo := closure.Memo{Paid: "12.30"}
-		c, err := b.l.Save(b.Context(), c, closure.Looked(c.UpdatedAt, closure.Fail(closure.BankGone, "the bank is gone"), closure.Look{}, &memo), nil)
+		c, err = b.l.Save(b.Context(), c, closure.Looked(c.UpdatedAt, closure.Fail(closure.BankGone, "the bank is gone"), closure.Look{}, &memo), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		c = b.command(c.ID, closure.Resume(c.UpdatedAt, "ann", "linked again"))
 		c = b.look(c, closure.Done("paid out"))
 		want := []ledger.Notice{
-			{Letter: closure.LetterInitiated, Data: ledger.NoticeData{Confirmation: c.Confirmation, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title}},
+			{Letter: closure.LetterInitiated, Data: ledger.NoticeData{Confirmation: c.Confirmation, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title, Expected: w.Expected}},
 			{Letter: closure.LetterActionNeeded, Data: ledger.NoticeData{Confirmation: c.Confirmation, Reason: closure.BankGone, Why: "the bank is gone", Paid: "12.30"}},
 			{Letter: closure.LetterCompleted, Data: ledger.NoticeData{Confirmation: c.Confirmation, Why: "paid out", Paid: "12.30"}},
 		}

@@ -1,6 +1,7 @@
--- One text for Postgres and SQLite. Money is TEXT: SQLite's NUMERIC is a double. Times are written by us, in UTC.
+-- One text for Postgres and SQLite, which is given it without the schema. Money is TEXT: SQLite's NUMERIC is a double. Times are
+-- written by us, in UTC.
 -- +goose Up
-CREATE TABLE closures (
+CREATE TABLE closeout.closures (
     id                TEXT PRIMARY KEY,
     environment       TEXT NOT NULL CHECK (environment IN ('sandbox', 'live')),
     account_id        TEXT NOT NULL,
@@ -45,12 +46,12 @@ CREATE TABLE closures (
 );
 
 -- One closure of an account may be under way.
-CREATE UNIQUE INDEX closures_open_account ON closures (environment, account_id) WHERE state NOT IN ('closed', 'canceled');
-CREATE INDEX closures_account ON closures (environment, account_id, created_at);
-CREATE INDEX closures_due ON closures (due_at, id) WHERE state = 'running';
+CREATE UNIQUE INDEX closures_open_account ON closeout.closures (environment, account_id) WHERE state NOT IN ('closed', 'canceled');
+CREATE INDEX closures_account ON closeout.closures (environment, account_id, created_at);
+CREATE INDEX closures_due ON closeout.closures (due_at, id) WHERE state = 'running';
 
-CREATE TABLE events (
-    closure_id TEXT NOT NULL REFERENCES closures (id),
+CREATE TABLE closeout.events (
+    closure_id TEXT NOT NULL REFERENCES closeout.closures (id),
     seq        BIGINT NOT NULL,
     at         TIMESTAMPTZ NOT NULL,
     kind       TEXT NOT NULL,
@@ -60,9 +61,9 @@ CREATE TABLE events (
     PRIMARY KEY (closure_id, seq)
 );
 
-CREATE TABLE intents (
+CREATE TABLE closeout.intents (
     id              TEXT PRIMARY KEY,
-    closure_id      TEXT NOT NULL REFERENCES closures (id),
+    closure_id      TEXT NOT NULL REFERENCES closeout.closures (id),
     environment     TEXT NOT NULL,
     account_id      TEXT NOT NULL,
     key             BIGINT NOT NULL, -- the version that its claim made
@@ -94,13 +95,13 @@ CREATE TABLE intents (
 );
 
 -- The net under the claim: one transfer on the wire an account, one a banking day, each of the broker's transfers once.
-CREATE UNIQUE INDEX intents_one_sending ON intents (environment, account_id) WHERE kind = 'transfer' AND state = 'sending';
-CREATE UNIQUE INDEX intents_one_a_day ON intents (environment, account_id, banking_day) WHERE kind = 'transfer' AND state <> 'refused';
-CREATE UNIQUE INDEX intents_transfer_once ON intents (environment, broker_id) WHERE kind = 'transfer' AND broker_id <> '';
+CREATE UNIQUE INDEX intents_one_sending ON closeout.intents (environment, account_id) WHERE kind = 'transfer' AND state = 'sending';
+CREATE UNIQUE INDEX intents_one_a_day ON closeout.intents (environment, account_id, banking_day) WHERE kind = 'transfer' AND state <> 'refused';
+CREATE UNIQUE INDEX intents_transfer_once ON closeout.intents (environment, broker_id) WHERE kind = 'transfer' AND broker_id <> '';
 
-CREATE TABLE notices (
+CREATE TABLE closeout.notices (
     id         TEXT PRIMARY KEY,
-    closure_id TEXT NOT NULL REFERENCES closures (id),
+    closure_id TEXT NOT NULL REFERENCES closeout.closures (id),
     seq        BIGINT NOT NULL, -- of the event that caused it: the order of delivery
     kind       TEXT NOT NULL,
     data       TEXT NOT NULL,
@@ -114,10 +115,10 @@ CREATE TABLE notices (
     UNIQUE (closure_id, seq, kind)
 );
 
-CREATE INDEX notices_due ON notices (due_at, id) WHERE state = 'due';
+CREATE INDEX notices_due ON closeout.notices (due_at, id) WHERE state = 'due';
 
 -- Sessions of the broker's calendar, New York wall time.
-CREATE TABLE trading_sessions (
+CREATE TABLE closeout.trading_sessions (
     date    TEXT PRIMARY KEY,
     opens   TEXT NOT NULL,
     closes  TEXT NOT NULL,
@@ -125,8 +126,8 @@ CREATE TABLE trading_sessions (
 );
 
 -- +goose Down
-DROP TABLE trading_sessions;
-DROP TABLE notices;
-DROP TABLE intents;
-DROP TABLE events;
-DROP TABLE closures;
+DROP TABLE closeout.trading_sessions;
+DROP TABLE closeout.notices;
+DROP TABLE closeout.intents;
+DROP TABLE closeout.events;
+DROP TABLE closeout.closures;

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+type readyzCmd struct {
+	URL  string        `name:"url" default:"http://127.0.0.1:8000/ready" help:"Where to ask; a worker answers at http://127.0.0.1:8080/health."`
+	Wait time.Duration `help:"Ask again for so long until it is ready, such as 30s."`
+}
+
+// readyAsk is machine time for one question: both pages answer within two seconds.
+const readyAsk = 3 * time.Second
+
+// Run prints one line. Exit status: 0 for ready, 1 for not ready or no answer, 2 for wrong usage.
+func (c *readyzCmd) Run(ctx context.Context, o output) error {
+	var bad complaints
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		bad.add("--url", "is no http:// or https:// URL")
+	}
+	if c.Wait < 0 {
+		bad.add("--wait", "must not be negative, is %s", c.Wait)
+	}
+	if err := bad.err(); err != nil {
+		return err
+	}
+	until := time.Now().Add(c.Wait)
+	for {
+		ready, said := askReady(ctx, u)
+		if ready {
+			_, _ = fmt.Fprintln(o.out, "ready: "+said)
+			return nil
+		}
+		if ctx.Err() != nil || !time.Now().Before(until) {
+			_, _ = fmt.Fprintln(o.out, "not ready: "+said)
+			return errQuiet
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(500*time.Millisecond, max(0, time.Until(until)))):
+		}
+	}
+}
+
+// askReady asks once. What it says is one line.
+func askReady(ctx context.Context, u *url.URL) (ready bool, said string) {
+	ctx, cancel := context.WithTimeout(ctx, readyAsk)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return false, "this URL can't be asked"
+	}
+	// A proxy of the environment is not on the way to a process beside this one.
+	client := &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		if cause := errors.Unwrap(err); cause != nil { // without the URL, which may hold a password
+			err = cause
+		}
+		return false, fmt.Sprintf("no answer from %s: %s", u.Redacted(), oneLine(err.Error()))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return false, fmt.Sprintf("%s broke off its answer", u.Redacted())
+	}
+	if resp.StatusCode != http.StatusOK {
+		return false, fmt.Sprintf("%s: %s", resp.Status, oneLine(told(body)))
+	}
+	return true, oneLine(told(body))
+}
+
+// told is the gist of a page: the server's detail or what it has checked, or each thing that a worker looks at.
+func told(body []byte) string {
+	var page struct {
+		Detail  string   `json:"detail"`
+		Checked []string `json:"checked"`
+		Without []string `json:"without"`
+	}
+	if json.Unmarshal(body, &page) == nil && page.Detail != "" {
+		return page.Detail
+	}
+	if len(page.Checked) > 0 {
+		said := strings.Join(page.Checked, ", ") + " ok"
+		if len(page.Without) > 0 {
+			said += ", without " + strings.Join(page.Without, ", ")
+		}
+		return said
+	}
+	var parts map[string]string
+	if json.Unmarshal(body, &parts) == nil {
+		var out []string
+		for _, what := range slices.Sorted(maps.Keys(parts)) {
+			out = append(out, what+" "+parts[what])
+		}
+		return strings.Join(out, ", ")
+	}
+	return string(body[:min(len(body), 200)])
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

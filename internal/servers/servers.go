@@ -1,0 +1,150 @@
+// Package servers starts real servers for tests: a redis-server and a Postgres 15 or newer, each on a free port with its
+// data in a temporary folder, and ends them by their own process. A test can kill one and start it again on the same port
+// with the same data. Nothing that ships imports it.
+package servers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long a server may take to start or to stop on a busy machine.
+const patience = time.Minute
+
+// process is one server program that can be ended and started again.
+type process struct {
+	tb    testing.TB
+	name  string
+	make  func() *exec.Cmd
+	ready func(ctx context.Context) error
+	quit  os.Signal // asks it to stop in good order
+
+	cmd  *exec.Cmd
+	done chan struct{}
+	said *bytes.Buffer
+}
+
+// start runs the program and waits until it answers. An error says what the program said.
+func (p *process) start() error {
+	p.cmd, p.said, p.done = p.make(), &bytes.Buffer{}, make(chan struct{})
+	p.cmd.Stdout, p.cmd.Stderr = p.said, p.said
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		defer close(p.done)
+		_ = p.cmd.Wait()
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if err := p.ready(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("%s ended at its start: %s", p.name, p.said.String())
+		case <-ctx.Done():
+			p.end(os.Kill)
+			return fmt.Errorf("%s does not answer: %s", p.name, p.said.String())
+		case <-again.C:
+		}
+	}
+}
+
+// Start starts the server again, on the same port and with the same data.
+func (p *process) Start() {
+	p.tb.Helper()
+	if err := p.start(); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// Stop ends the server in good order.
+func (p *process) Stop() { p.end(p.quit) }
+
+// Kill ends the server as kill -9 does.
+func (p *process) Kill() { p.end(os.Kill) }
+
+// PID is the server's process.
+func (p *process) PID() int { return p.cmd.Process.Pid }
+
+func (p *process) end(s os.Signal) {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.tb.Errorf("stop %s: %v", p.name, err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.tb.Errorf("%s does not stop", p.name)
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// freePort is a port of the loopback address that nobody listens on at this moment.
+func freePort() (int, error) {
+	ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().(*net.TCPAddr).Port, nil
+}
+
+// begin starts a server on a free port; another process may take the port between the asking and the starting, so it is
+// tried on several.
+func begin(tb testing.TB, on func(port int) *process) (*process, int) {
+	tb.Helper()
+	var err error
+	for range 5 {
+		var port int
+		if port, err = freePort(); err != nil {
+			tb.Fatal(err)
+		}
+		p := on(port)
+		if err = p.start(); err == nil {
+			tb.Cleanup(p.Kill)
+			return p, port
+		}
+	}
+	tb.Fatal(err)
+	return nil, 0
+}
+
+// folder is a temporary folder that the server's user can reach and owns.
+func folder(tb testing.TB, as *syscall.Credential) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "closeout-servers-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if as != nil {
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// missing ends a test for want of a program, with the command that mends it. In a short run, which must need nothing, the
+// test is passed over instead.
+func missing(tb testing.TB, program string) {
+	tb.Helper()
+	const say = "%s is not installed: `make test` installs it as root, or prints the command"
+	if testing.Short() {
+		tb.Skipf(say, program)
+	}
+	tb.Fatalf(say, program)
+}

@@ -1,0 +1,235 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// schema qualifies the tables in every statement. On Postgres they live in a schema of their own, named in full because a
+// search_path is lost on the way through a transaction pooler; SQLite has no schemas, and is given the text without it.
+const schema = "closeout."
+
+// database is a connection pool to either kind of database. Its statements, and its transactions', are written as
+// Postgres reads them.
+type database struct {
+	*sql.DB
+	sqlite bool
+}
+
+// transaction is one transaction of a database.
+type transaction struct {
+	*sql.Tx
+	sqlite bool
+}
+
+func text(q string, sqlite bool) string {
+	if sqlite {
+		return strings.ReplaceAll(q, schema, "")
+	}
+	return q
+}
+
+func (d *database) begin(ctx context.Context) (*transaction, error) {
+	tx, err := d.BeginTx(ctx, nil)
+	return &transaction{tx, d.sqlite}, err
+}
+
+func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	return d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
+}
+
+func (d *database) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	return d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
+}
+
+func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	return d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
+}
+
+func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	return t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+}
+
+func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	return t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+}
+
+func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	return t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+}
+
+// openDatabase opens the pool that a ledger's URL names. No error repeats the URL: it may hold a password.
+func openDatabase(ctx context.Context, u string) (*database, error) {
+	scheme, rest, _ := strings.Cut(u, ":")
+	switch {
+	case scheme == "sqlite" && rest != "":
+		return openSQLite(rest)
+	case scheme == "postgres" || scheme == "postgresql":
+		return openPostgres(ctx, u)
+	}
+	return nil, fmt.Errorf("database URL: want postgres://… or sqlite:PATH, got a URL with the scheme %q", scheme)
+}
+
+func openSQLite(path string) (*database, error) {
+	// immediate: a transaction that reads and then writes takes its lock at BEGIN, or busy_timeout is never asked.
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() +
+		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" +
+		"&_txlock=immediate&_time_format=sqlite"
+	c, err := newConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(1) // SQLite has one writer anyway; waiting in the pool is fairer than busy_timeout
+	return &database{db, true}, nil
+}
+
+// postgresConns is how many connections one process holds at the most: a visit needs one at a time, and few of twenty
+// visits at once are at the ledger.
+const postgresConns = 16
+
+// openPostgres opens a pool, and refuses a server on which a claim could be lost or the newest row not be seen.
+func openPostgres(ctx context.Context, u string) (*database, error) {
+	cfg, err := pgx.ParseConfig(u)
+	if err != nil {
+		return nil, errors.New("database URL: is no postgres:// URL that can be read; special characters in a password must be percent-encoded")
+	}
+	db := stdlib.OpenDB(*cfg)
+	db.SetMaxOpenConns(postgresConns)
+	db.SetMaxIdleConns(postgresConns)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	db.SetConnMaxLifetime(time.Hour) // so that connections spread again after a failover
+	var version int
+	var commit string
+	var replica bool
+	err = db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), pg_is_in_recovery()").
+		Scan(&version, &commit, &replica)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("open ledger: %w", err)
+	case version < 150000:
+		err = fmt.Errorf("open ledger: this Postgres is version %d; at least 15 is needed", version/10000)
+	case replica:
+		err = errors.New("open ledger: this Postgres is a read replica; the ledger needs the primary")
+	case commit == "off":
+		err = errors.New("open ledger: synchronous_commit is off, so that a claim could be forgotten after its money was sent; set it to on for this role")
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &database{db, false}, nil
+}
+
+// migrate brings the schema up to date and says from which version to which.
+func (d *database) migrate(ctx context.Context) (from, to int64, err error) {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return 0, 0, err
+	}
+	if d.sqlite {
+		from, to, err = d.migrateSQLite(ctx, dir)
+	} else {
+		from, to, err = d.migratePostgres(ctx, dir)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("migrate ledger: %w", err)
+	}
+	return from, to, nil
+}
+
+func up(ctx context.Context, p *goose.Provider) (from, to int64, err error) {
+	if from, err = p.GetDBVersion(ctx); err != nil {
+		return 0, 0, err
+	}
+	if _, err = p.Up(ctx); err != nil {
+		return 0, 0, err
+	}
+	to, err = p.GetDBVersion(ctx)
+	return from, to, err
+}
+
+func (d *database) migrateSQLite(ctx context.Context, dir fs.FS) (from, to int64, err error) {
+	names, err := fs.Glob(dir, "*.sql")
+	if err != nil {
+		return 0, 0, err
+	}
+	plain := fstest.MapFS{}
+	for _, name := range names {
+		b, err := fs.ReadFile(dir, name)
+		if err != nil {
+			return 0, 0, err
+		}
+		plain[name] = &fstest.MapFile{Data: []byte(text(string(b), true))}
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, d.DB, plain)
+	if err != nil {
+		return 0, 0, err
+	}
+	// Processes that start together migrate together. One that comes second at a migration fails, and asks again what is
+	// left to do: at most once for each migration, and once for goose's own table.
+	for range len(names) + 1 {
+		if from, to, err = up(ctx, p); err == nil {
+			return from, to, nil
+		}
+	}
+	return 0, 0, err
+}
+
+// migrationLock is the key of the advisory lock under which one process at a time migrates; any number will do.
+const migrationLock = 0x636c6f73656f7574
+
+// migratePostgres migrates under a lock that a transaction of its own holds: unlike a session's, it is safe behind a
+// transaction pooler and ends with its connection.
+func (d *database) migratePostgres(ctx context.Context, dir fs.FS) (from, to int64, err error) {
+	lock, err := d.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = lock.Rollback() }() // nothing was written in it
+	if _, err := lock.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
+		return 0, 0, err
+	}
+	var there bool
+	if err := d.QueryRowContext(ctx, "SELECT to_regnamespace('closeout') IS NOT NULL").Scan(&there); err != nil {
+		return 0, 0, err
+	}
+	if !there { // asked first: a role that may use the schema need not be one that may make it
+		if _, err := d.ExecContext(ctx, "CREATE SCHEMA closeout"); err != nil {
+			return 0, 0, err
+		}
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, d.DB, dir, goose.WithTableName(schema+"goose_db_version"))
+	if err != nil {
+		return 0, 0, err
+	}
+	return up(ctx, p)
+}
+
+// isUnique says whether the database refused a row because a unique index has its like.
+func isUnique(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "23505"
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
+	}
+	return false
+}

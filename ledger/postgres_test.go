@@ -1,0 +1,98 @@
+package ledger_test
+
+import (
+	"database/sql"
+	"strings"
+	"sync"
+	"testing"
+
+	"closeout/closure"
+	"closeout/internal/servers"
+	"closeout/ledger"
+	"closeout/ledger/ledgertest"
+)
+
+// The conformance suite on Postgres, as pgx speaks to it by default and as it does through a transaction pooler.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	for name, mode := range map[string]string{"Direct": "", "Pooler": "&default_query_exec_mode=exec"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
+				t.Helper()
+				url := pg.Database(t) + mode
+				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout")}
+			})
+		})
+	}
+}
+
+func open(t *testing.T, url string, status *ledger.AccountStatus) (*ledger.Ledger, error) {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), ledger.Options{URL: url, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), AccountStatus: status})
+	if err == nil {
+		t.Cleanup(func() { _ = l.Close() })
+	}
+	return l, err
+}
+
+func mustExec(t *testing.T, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func TestPostgresProcessesThatStartTogetherMigrateOnce(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	url := pg.Database(t)
+	var wg sync.WaitGroup
+	moved := make([]bool, 8)
+	for n := range moved {
+		wg.Go(func() {
+			from, to, err := ledger.Migrate(t.Context(), url)
+			if err != nil || to == 0 {
+				t.Errorf("process %d: from %d to %d: %v", n, from, to, err)
+			}
+			moved[n] = from < to
+		})
+	}
+	wg.Wait()
+	count := 0
+	for _, m := range moved {
+		if m {
+			count++
+		}
+	}
+	if count != 1 {
+		t.Errorf("%d processes have migrated", count)
+	}
+	t.Run("ByARoleThatMayNotMakeASchema", func(t *testing.T) {
+		db := pg.Open(t, url)
+		mustExec(t, db, "CREATE ROLE plain LOGIN", "GRANT USAGE ON SCHEMA closeout TO plain", "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA closeout TO plain")
+		l, err := open(t, strings.Replace(url, "postgres@", "plain@", 1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, created, err := l.Create(t.Context(), ledger.Wish{AccountID: "a", RelationshipID: "b"}); err != nil || !created {
+			t.Errorf("created %t: %v", created, err)
+		}
+	})
+}
+
+func TestPostgresThatCouldForgetAClaimIsRefused(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	url := pg.Database(t)
+	mustExec(t, pg.Open(t, url), "CREATE ROLE hasty LOGIN SUPERUSER", "ALTER ROLE hasty SET synchronous_commit = off")
+	if _, err := open(t, strings.Replace(url, "postgres@", "hasty@", 1), nil); err == nil || !strings.Contains(err.Error(), "synchronous_commit") {
+		t.Errorf("%v", err)
+	}
+	if _, err := open(t, strings.Replace(url, "postgres@", "postgres:hunter2@", 1)+"&sslmode=nonsense", nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a URL that can't be read: %v", err)
+	}
+}

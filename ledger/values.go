@@ -1,0 +1,73 @@
+package ledger
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// ts carries a time to and from both databases: UTC, cut to microseconds, NULL for the zero time. SQLite hands
+// TIMESTAMPTZ back as text.
+type ts time.Time
+
+const tsLayout = "2006-01-02 15:04:05.999999999-07:00"
+
+// Value implements driver.Valuer.
+func (t ts) Value() (driver.Value, error) {
+	v := time.Time(t)
+	if v.IsZero() {
+		return nil, nil
+	}
+	return v.Round(0).UTC().Truncate(time.Microsecond), nil
+}
+
+// Scan implements sql.Scanner.
+func (t *ts) Scan(v any) error {
+	switch v := v.(type) {
+	case nil:
+		*t = ts{}
+	case time.Time:
+		*t = ts(v.UTC())
+	case string:
+		p, err := time.Parse(tsLayout, v)
+		if err != nil {
+			return fmt.Errorf("read a time: %w", err)
+		}
+		*t = ts(p.UTC())
+	default:
+		return fmt.Errorf("read a time: unexpected %T", v)
+	}
+	return nil
+}
+
+type nullDecimal = decimal.NullDecimal
+
+// money writes a sum as text; "" is unknown, which is never zero.
+func money(d nullDecimal) string {
+	if !d.Valid {
+		return ""
+	}
+	return d.Decimal.String()
+}
+
+func parseMoney(s string, to *nullDecimal) error {
+	if s == "" {
+		*to = nullDecimal{}
+		return nil
+	}
+	d, err := decimal.NewFromString(s)
+	if err != nil {
+		return fmt.Errorf("read the sum %q: %w", s, err)
+	}
+	*to = decimal.NewNullDecimal(d)
+	return nil
+}
+
+// plain is a text as both databases can keep it: Postgres takes no NUL and no broken UTF-8, and a broker's words may hold
+// either.
+func plain(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server and a Postgres
+# that is 15 or newer.
+# Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
+set -euo pipefail
+
+packages=()
+cc="$(go env CC)"
+command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
+command -v redis-server >/dev/null || packages+=(redis-server)
+postgres() { # Debian keeps the server's programs out of the PATH
+	command -v initdb >/dev/null && return
+	local bin version
+	for bin in /usr/lib/postgresql/*/bin/initdb; do
+		version="${bin#/usr/lib/postgresql/}"
+		[[ -x $bin && ${version%%/*} -ge 15 ]] && return
+	done
+	return 1
+}
+postgres || packages+=(postgresql)
+[[ ${#packages[@]} -eq 0 ]] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "The tests need these, and they are missing: ${packages[*]} (Debian's names). Install them and try again." >&2
+	exit 1
+fi
+as=()
+if [[ $EUID -ne 0 ]]; then
+	as=(sudo)
+	if [[ -z ${CI:-} ]]; then
+		echo "The tests need these, and they are missing: ${packages[*]}. Install them with:" >&2
+		echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+		exit 1
+	fi
+fi
+
+echo "The tests need ${packages[*]}: installing."
+"${as[@]}" apt-get update -qq
+"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
