@@ -93,9 +93,11 @@ func TestLiveRefusesWhatMakesADemo(t *testing.T) {
 }
 
 func TestSandboxRefusesTheLiveBroker(t *testing.T) {
-	status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": "https://" + liveHost}, "worker")
-	if status != 2 || !strings.Contains(said, "is the live broker") {
-		t.Errorf("status %d: %s", status, said)
+	for _, u := range []string{"https://" + liveHost, "https://Broker-API.Alpaca.markets:443/", "https://" + liveHost + "."} {
+		status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": u}, "worker")
+		if status != 2 || !strings.Contains(said, "is the live broker") {
+			t.Errorf("%s: status %d: %s", u, status, said)
+		}
 	}
 }
 
