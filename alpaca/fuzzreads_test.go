@@ -335,7 +335,7 @@ func FuzzPages(f *testing.F) {
 		}
 		n := int(count) % 1600
 		at, now := make([]time.Time, n), time.Date(2026, 11, 25, 14, 0, 0, 0, time.UTC)
-		same, most := 0, 0 // rows within one page's overlap
+		same, most := 0, 0  // rows within one page's overlap
 		for i := range at { // from the newest to the oldest
 			if step := steps[i%len(steps)]; step > 0 {
 				now, same = now.Add(-time.Duration(step)*time.Millisecond), 0

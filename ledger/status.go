@@ -229,8 +229,16 @@ func (s *statusColumn) set(ctx context.Context, tx *transaction, account string,
 	if was, err = s.current(ctx, tx, account); err != nil {
 		return was, err
 	}
-	_, err = tx.ExecContext(ctx, s.write, account, to)
-	return was, err
+	r, err := tx.ExecContext(ctx, s.write, account, to)
+	if err != nil {
+		return was, err
+	}
+	if n, err := r.RowsAffected(); err != nil {
+		return was, err
+	} else if n != 1 { // a trigger may pass a change over in silence
+		return was, &statusWarning{fmt.Sprintf("could not be set, the database changed %d rows; set it by hand", n)}
+	}
+	return was, nil
 }
 
 // current locks the account's row and reads its column.

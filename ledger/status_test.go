@@ -151,6 +151,13 @@ func TestAccountStatus(t *testing.T) {
 			a.says("a", "approved")
 			a.told(c, "warning", "row level security")
 		},
+		"PassedOverByATrigger": func(a *app) {
+			mustExec(a.T, a.db, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+				"CREATE TRIGGER skip BEFORE UPDATE ON public.user_onboarding FOR EACH ROW EXECUTE FUNCTION skip()")
+			c := a.create("a")
+			a.says("a", "approved")
+			a.told(c, "warning", "changed 0 rows")
+		},
 		"WarnsWhereTheTableRefuses": func(a *app) {
 			c := a.create("a")
 			mustExec(t, a.db, "ALTER TABLE public.user_onboarding ADD CHECK (status <> 'closed')")

@@ -26,7 +26,9 @@ func (t told) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (t told) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (t told) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // FuzzFit: a Redis is taken without a word only if it says that it is new enough and evicts nothing; what it does not say
 // is a warning.
