@@ -234,6 +234,8 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 		bad.add("CLOSEOUT_ALPACA_URL", "the live environment takes https://%s alone, no sandbox and no simulator", liveHost)
 	case env == closure.Sandbox && host == liveHost:
 		bad.add("CLOSEOUT_ALPACA_URL", "%s is the live broker; set CLOSEOUT_ENVIRONMENT=live to use it", liveHost)
+	case r.Day != "" && !loopback(host):
+		bad.add("CLOSEOUT_DAY", "a scaled clock and its short quarantine are for a simulator on this machine; CLOSEOUT_ALPACA_URL is another's")
 	case u.Scheme == "http" && !loopback(host):
 		bad.add("CLOSEOUT_ALPACA_URL", "plain http is only for a simulator on this machine")
 	}

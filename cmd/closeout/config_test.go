@@ -98,6 +98,15 @@ func TestLiveRefusesWhatMakesADemo(t *testing.T) {
 	})
 }
 
+func TestAScaledClockStaysOnThisMachine(t *testing.T) {
+	status, said := start(t, map[string]string{
+		"CLOSEOUT_DAY": "20s@2026-11-18T15:00:00Z@2026-11-18T15:00:00Z", "CLOSEOUT_ALPACA_URL": "https://" + sandboxHost,
+	}, "worker")
+	if status != 2 || !strings.Contains(said, "CLOSEOUT_DAY: a scaled clock") {
+		t.Errorf("status %d: %s", status, said)
+	}
+}
+
 func TestSandboxRefusesTheLiveBroker(t *testing.T) {
 	for _, u := range []string{"https://" + liveHost, "https://Broker-API.Alpaca.markets:443/", "https://" + liveHost + "."} {
 		status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": u}, "worker")
