@@ -63,6 +63,7 @@ func (v *Visit) settleOrders(ctx context.Context, open []alpaca.Order) (o closur
 		isOpen[b.ID] = true
 	}
 	var again []Effect
+	unlisted := false
 	for _, i := range v.Intents {
 		switch {
 		case i.Kind != closure.OrderIntent && i.Kind != closure.CancelIntent:
@@ -84,11 +85,18 @@ func (v *Visit) settleOrders(ctx context.Context, open []alpaca.Order) (o closur
 			v.finish(i, order, "an order whose answer was lost was found by its client_order_id")
 		case i.Kind == closure.OrderIntent && i.State == closure.IntentSent && i.Finished == "" && !isOpen[i.BrokerID]:
 			order, err := v.Broker.Order(ctx, v.Closure.AccountID, i.BrokerID)
+			if alpaca.NotFound(err) {
+				unlisted = true
+				continue
+			}
 			if err != nil {
 				return o, false, err
 			}
 			v.finish(i, order, "")
 		}
+	}
+	if unlisted { // its shares may be on sale: nothing more is sold until it shows
+		return closure.Wait(0, closure.OrdersOpen, "the broker took a closing order and does not show it yet"), false, nil
 	}
 	if len(again) == 0 {
 		return o, true, nil

@@ -142,6 +142,7 @@ func (s *scene) rewrite(change func(seq int64, kind, body string) string) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	defer func() { _ = rows.Close() }()
 	type row struct {
 		seq        int64
 		kind, body string

@@ -238,7 +238,7 @@ type modelled struct {
 }
 
 func newModelled(s *stage) subject {
-	l := newLife(nil, Options{Seed: 1, Faults: 0})
+	l := newLife(Options{Seed: 1, Faults: 0})
 	l.timing = timing()
 	l.procs = make([]*process, 2)
 	l.begin(0)
@@ -346,8 +346,13 @@ func random(seed uint64) script {
 	for _, id := range ids {
 		for range r.IntN(6) {
 			sc.acts[id] = append(sc.acts[id], []act{
-				{}, {err: errBroken}, {err: handlers.ErrNotCounted}, {err: fmt.Errorf("x: %w", asynq.SkipRetry)},
-				{hang: 40 * time.Second}, {hang: 70 * time.Second}, {before: ids[r.IntN(3)]},
+				{},
+				{err: errBroken},
+				{err: handlers.ErrNotCounted},
+				{err: fmt.Errorf("x: %w", asynq.SkipRetry)},
+				{hang: 40 * time.Second},
+				{hang: 70 * time.Second},
+				{before: ids[r.IntN(3)]},
 			}[r.IntN(7)])
 		}
 	}

@@ -97,9 +97,9 @@ func template(dir string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-func newLife(tb testing.TB, o Options) *life {
+func newLife(o Options) *life {
 	return &life{
-		Options: o, dice: newDice(o.Seed, o.Without, o.Faults), engine: newEngine(), tb: tb, queue: newQueue(), timing: closure.DefaultTiming,
+		Options: o, dice: newDice(o.Seed, o.Without, o.Faults), engine: newEngine(), queue: newQueue(), timing: closure.DefaultTiming,
 		rows: map[string]closure.Closure{}, letters: map[string]int{}, some_: map[string]int{}, resumed: map[string]int{}, lastPayout: map[string]decimal.Decimal{},
 		handle: func(p *process, j *job) error {
 			return p.run.Visit(j.ctx, handlers.Delivery{Payload: j.m.payload, Retried: j.m.retried})
@@ -110,7 +110,8 @@ func newLife(tb testing.TB, o Options) *life {
 // live lives one life, inside a bubble.
 func live(tb testing.TB, o Options, empty []byte) Left {
 	tb.Helper()
-	l := newLife(tb, o)
+	l := newLife(o)
+	l.tb = tb
 	must := func(err error) {
 		if err != nil {
 			tb.Fatal(err)

@@ -68,6 +68,9 @@ func (l *life) begin(n int) *process {
 
 var rules = calendar.Rules()
 
+// long is longer than a quarantine and the looks after it: whoever stood still for so long is taken for dead.
+const long = 50 * time.Minute
+
 // gate is a point: here a process may die or stand still, and another copy may come in between.
 func (p *process) gate(at string) {
 	p.mortal(at)
@@ -77,12 +80,12 @@ func (p *process) gate(at string) {
 	case th.points == th.stall:
 		l.tell("%s stalls %s", th.what, at)
 		l.copyOf(th)
-		p.stand(l.between("overlap", time.Second, 7*time.Minute))
+		p.stand(l.between("overlap", time.Second, long))
 	case l.strikes("pause"):
 		l.tell("%s pauses %s", th.what, at)
-		p.stand(l.between("pause", 100*time.Millisecond, 7*time.Minute))
+		p.stand(l.between("pause", 100*time.Millisecond, long))
 	case l.strikes("freeze"):
-		d := l.between("freeze", time.Second, 7*time.Minute)
+		d := l.between("freeze", time.Second, long)
 		l.tell("process %d freezes for %s in %s %s", p.n, d, th.what, at)
 		p.frozen = time.Now().Add(d)
 		l.afterFreeze(p)

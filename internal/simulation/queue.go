@@ -66,7 +66,9 @@ var (
 	errNoServer = errors.New("redis: connection refused")
 )
 
-func newQueue() *queue { return &queue{tasks: map[string]*task{}, pending: map[string][]string{}, listed: map[string]bool{}} }
+func newQueue() *queue {
+	return &queue{tasks: map[string]*task{}, pending: map[string][]string{}, listed: map[string]bool{}}
+}
 
 // enqueue puts a task there, due at once or at a time. It conflicts while anything stands under its ID, archived included.
 func (q *queue) enqueue(c *client, m message, at, now time.Time) error {

@@ -126,7 +126,11 @@ func (l *life) account() sim.Spec {
 		add(sim.Event{Type: "status", Status: "ACCOUNT_UPDATED", After: days("not active", 4), For: days("not active for", 1)})
 	}
 	if l.lives("bank deleted") {
-		add(sim.Event{Type: "relationship_delete", After: days("bank deleted", 4)})
+		gone := days("bank deleted", 4)
+		add(sim.Event{Type: "relationship_delete", After: gone})
+		if l.lives("another bank") {
+			add(sim.Event{Type: "relationship_create", After: gone + sim.Duration(l.within("another bank", time.Hour))})
+		}
 	}
 	if l.lives("closed elsewhere") {
 		add(sim.Event{Type: "close", After: days("closed elsewhere", 5)})
