@@ -29,6 +29,7 @@ var faults = map[Kind]float64{
 	"read refused":   0.0030, // 5xx
 	"read broken":    0.0010, // 4xx: an error that counts
 	"throttled":      0.0030, // 429
+	"left out":       0.0050, // an answer without its sums: an error that counts, and never a zero
 	"dial refused":   0.0200,
 	"write refused":  0.0200, // 5xx or 408 without an effect
 	"write lost":     0.0300, // no effect and no answer

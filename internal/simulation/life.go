@@ -319,6 +319,8 @@ func (l *life) sweep() {
 		s, err := p.run.Sweep(context.Background())
 		if err != nil {
 			l.some("a sweep stopped early")
+		}
+		if _, err := p.run.Deliver(context.Background()); err != nil { // a worker does so beside the sweep, as often
 			l.letterBy(time.Now().Add(l.timing.Sweep))
 		}
 		if s.Rescheduled > 0 {
