@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"closeout/closure"
 )
@@ -91,6 +92,10 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 			return err
 		}
 		switch {
+		case now.State == closure.IntentSending && answered.State == closure.IntentRefused && !sameClaim(now, answered):
+			// an order that another visit has claimed again meanwhile: this writer's refusal says nothing of that one's sending
+			out = now
+			return l.write(ctx, tx, c, &c, &ev)
 		case now.State == closure.IntentSending:
 		case now.State == closure.IntentVoid && answered.State == closure.IntentSent && now.Kind != closure.TransferIntent:
 			// a cancellation or closing that came through after all: no money has moved unseen
@@ -110,6 +115,11 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 		return answered, fmt.Errorf("record answer: %w", err)
 	}
 	return out, nil
+}
+
+// sameClaim says whether two readings of an intent are of the same claim: each sets a deadline of its own.
+func sameClaim(a, b closure.Intent) bool {
+	return a.Deadline.Truncate(time.Microsecond).Equal(b.Deadline.Truncate(time.Microsecond))
 }
 
 // lock takes the row for the rest of the transaction by updating it, and reads it.

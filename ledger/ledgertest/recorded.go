@@ -1,6 +1,8 @@
 package ledgertest
 
 import (
+	"time"
+
 	"github.com/google/go-cmp/cmp"
 
 	"closeout/closure"
@@ -87,6 +89,26 @@ var recorded = map[string]func(*bench){
 		}
 		if diff := cmp.Diff([]closure.Intent{void}, b.intents(c.ID)); diff != "" {
 			b.Error(diff)
+		}
+	},
+
+	// The first writer stood still, and a second visit claimed the order again and sent it: found by the simulation (seed 79).
+	"ARefusalOfAnEarlierClaimSaysNothingOfALaterOne": func(b *bench) {
+		c, is := b.claim(b.create("a"), intent(closure.OrderIntent, "asset"))
+		first := is[0]
+		again := first
+		again.Deadline = first.Deadline.Add(time.Minute)
+		c, is = b.claim(c, again)
+		no := in(first, closure.IntentRefused, "")
+		no.Answer = "not sent"
+		if out := b.record(no); out.State != closure.IntentSending || b.intents(c.ID)[0].State != closure.IntentSending {
+			b.Errorf("it is %s, and the second writer has sent it", out.State)
+		}
+		if evs := b.events(c.ID); evs[len(evs)-1].Kind != "answer" {
+			b.Errorf("the history does not have the refusal: %q", evs[len(evs)-1].Kind)
+		}
+		if out := b.record(in(is[0], closure.IntentRefused, "")); out.State != closure.IntentRefused {
+			b.Errorf("the second writer's own refusal leaves it %s", out.State)
 		}
 	},
 
