@@ -20,6 +20,7 @@ test: ## Run the tests with the race detector
 	@scripts/need.sh
 	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal|$(PROOFS)' ./...
 	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers
+	go test -timeout 15m ./internal/simulation
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server and Postgres.
+# What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server and a Postgres
+# that is 15 or newer.
 # Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
 set -euo pipefail
 
@@ -7,8 +8,16 @@ packages=()
 cc="$(go env CC)"
 command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
 command -v redis-server >/dev/null || packages+=(redis-server)
-# Debian keeps the server's programs out of the PATH.
-command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+postgres() { # Debian keeps the server's programs out of the PATH
+	command -v initdb >/dev/null && return
+	local bin version
+	for bin in /usr/lib/postgresql/*/bin/initdb; do
+		version="${bin#/usr/lib/postgresql/}"
+		[[ -x $bin && ${version%%/*} -ge 15 ]] && return
+	done
+	return 1
+}
+postgres || packages+=(postgresql)
 [[ ${#packages[@]} -eq 0 ]] && exit 0
 
 if ! command -v apt-get >/dev/null; then

@@ -143,6 +143,7 @@ func (s *scene) rewrite(change func(seq int64, kind, body string) string) {
 		s.Fatal(err)
 	}
 	defer func() { _ = rows.Close() }()
+	defer func() { _ = rows.Close() }()
 	type row struct {
 		seq        int64
 		kind, body string

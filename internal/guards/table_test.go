@@ -65,7 +65,7 @@ var guards = []guard{
 	{"the freshness of what was read", []cut{{door, "age < 0 || age > v.Timing.Fresh {", "age < 0 {"}}, simulated, "goes wrong"},
 	{"the broker's clock", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if !known {"}}, simulated, "goes wrong"},
 	{"the banking day of the books", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if false {\n			return &notNow"}}, simulated, "goes wrong"},
-	{"the quarantine", []cut{{plan, "if !b.Asked.After(i.Deadline.Add(b.Timing.Quarantine)) {", "if !b.Asked.After(i.Deadline) {"}}, simulated, "goes wrong"},
+	{"the quarantine", []cut{{plan, "if !b.Asked.After(i.Deadline.Add(b.Timing.Quarantine)) {", "if !b.Asked.After(i.Deadline) {"}}, simulated, "gave a payout up too early"},
 	{"an answer of 500 is unknown", []cut{{door, "case a.Status >= 400 && a.Status < 500 && a.Status != http408:", "case a.Status >= 400:"}}, simulated, "goes wrong"},
 	{"a lost answer is no refusal", []cut{{door, `		v.note("unknown", fmt.Sprintf("%s: no answer; nobody knows whether it was carried out", w), withIntent(i, map[string]any{"error": text(err)}))
 		return i, nil`, `		return v.unsent(ctx, i, e, text(err))`}}, simulated, "goes wrong"},
@@ -117,7 +117,8 @@ var guards = []guard{
 		return closure.Fail(closure.BankGone, "the bank chosen at the request is gone"), nil
 	}
 	p.Bank = banks[0].ID`}}, simulated, "a payout went to another bank than the one chosen"},
-	{"the quiet base", []cut{{plan, "closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))", "cash"}}, simulated, "more was paid out than the customer had"},
+	{"the quiet base", []cut{{plan, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
+		simulated, "more was paid out than the customer had"},
 	{"quiet waits for the morning", []cut{{books, `		case !b.old(t):
 			return false, b.morningAfter(b.ended(t), "a transfer that has ended")
 `, ""}}, simulated, "goes wrong"},

@@ -32,7 +32,7 @@ func StartPostgres(tb testing.TB, settings ...string) *Postgres {
 	tb.Helper()
 	bin := postgresBin()
 	if bin == "" {
-		missing(tb, "postgresql")
+		missing(tb, "a Postgres that is 15 or newer")
 	}
 	as := unprivileged(tb)
 	dir := folder(tb, as)

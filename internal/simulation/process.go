@@ -79,6 +79,10 @@ func (p *process) gate(at string) {
 	l, th := p.l, p.l.cur
 	th.points++
 	switch {
+	case th.job != nil && th.points == th.job.doom:
+		l.tell("process %d dies in %s %s, at its last retry", p.n, th.what, at)
+		l.kill(p)
+		runtime.Goexit()
 	case th.points == th.stall:
 		l.tell("%s stalls %s", th.what, at)
 		l.copyOf(th)
