@@ -61,7 +61,10 @@ var guards = []guard{
 	{"a broker's transfer is one intent's", []cut{{schema, "CREATE UNIQUE INDEX intents_transfer_once", "CREATE INDEX intents_transfer_once"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
 	{"none is late", []cut{{visits, "	if n > 0 {\n", "	if n < 0 {\n"}}, conforming, "ALateTransferKeepsItsDay"},
 	{"an answer over a void is late", []cut{{visits, "			out.State = closure.IntentLate\n", ""}}, conforming, "ATransferThatWasGivenUpAndTakenAfterAllIsLate"},
-	{"the deadline: the last look at the clocks", []cut{{door, "age < 0 || age >= v.Timing.ToWire {", "age < 0 {"}}, simulated, "goes wrong"},
+	{"the deadline", []cut{ // both halves: the context alone holds a late write back, too
+		{door, "age < 0 || age >= v.Timing.ToWire {", "age < 0 {"},
+		{door, "ctx, cancel := context.WithDeadline(ctx, start.Add(v.Timing.Deadline))", "ctx, cancel := context.WithTimeout(ctx, v.Timing.Deadline)"},
+	}, simulated, "gave a payout up too early|refused or void was made|a payout that no intent wanted"},
 	{"the freshness of what was read", []cut{{door, "age < 0 || age > v.Timing.Fresh {", "age < 0 {"}}, simulated, "goes wrong"},
 	{"the broker's clock", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if !known {"}}, simulated, "goes wrong"},
 	{"the banking day of the books", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if false {\n			return &notNow"}}, simulated, "goes wrong"},

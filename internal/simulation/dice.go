@@ -15,6 +15,7 @@ var faults = map[Kind]float64{
 	"crash":          0.0010, // a process dies at a point: before or after a broker call, claim, commit, enqueue or ack
 	"pause":          0.0030, // a visit stands still at a point; the process lives on
 	"freeze":         0.0008, // a process stands still, heartbeats and all
+	"sleeper":        0.0200, // a writer stands still after its claim, often for longer than a quarantine
 	"overlap":        0.0500, // a visit pauses somewhere, and a second copy of it is delivered meanwhile
 	"duplicate":      0.0200, // a task is delivered twice
 	"ack lost":       0.0050, // Redis does not hear of a visit's end

@@ -199,6 +199,10 @@ func (b books) Claim(ctx context.Context, c closure.Closure, ch closure.Change, 
 		}
 		return claimed{next, is}, err
 	})
+	if err == nil && b.p.l.strikes("sleeper") {
+		b.p.l.tell("%s sleeps between its claim and its last look at the clocks", b.p.l.cur.what)
+		b.p.stand(b.p.l.between("sleeper", 20*time.Minute, long))
+	}
 	return out.c, shifted(out.is, -b.p.off), err
 }
 
