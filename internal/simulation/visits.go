@@ -20,6 +20,7 @@ type job struct {
 	cancel context.CancelFunc
 	lease  time.Time // by the worker's clock
 	kept   bool      // heartbeats are under way
+	doom   int       // the worker dies at this point; 0: at none
 	over   bool      // the processor is through with it, whatever the handler still does
 	result error
 }
@@ -45,6 +46,7 @@ func (l *life) deliver() {
 	j := &job{m: m, lease: now.Add(leaseTime)}
 	if l.strikes("archived") && l.queue.tasks[m.key].retried < tasks.MaxRetry {
 		j.m.retried, l.queue.tasks[m.key].retried = tasks.MaxRetry, tasks.MaxRetry
+		j.doom = 1 + l.pick("archived", 12)
 		l.tell("the retries of %s are used up in Redis alone", m.key)
 	}
 	if l.strikes("duplicate") {
