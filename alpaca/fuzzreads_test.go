@@ -3,6 +3,7 @@ package alpaca
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -202,6 +203,7 @@ func sums(t *testing.T, v reflect.Value, raw json.RawMessage) {
 			}
 			sums(t, v.Field(i), of)
 		}
+	default: // no sum stands in anything else
 	}
 }
 
@@ -259,7 +261,7 @@ func FuzzHeaders(f *testing.F) {
 		})
 		ctx, calls := Record(t.Context())
 		_, err := c.Clock(ctx)
-		e, ok := err.(*Error)
+		e, ok := errors.AsType[*Error](err)
 		if !ok || !Unavailable(err) {
 			t.Fatalf("%v", err)
 		}

@@ -72,7 +72,9 @@ func FuzzControl(f *testing.F) {
 		{account, `{"withdrawal":5,"status":"COMPLETE"}`, `{"advance":"-1d"}`},
 		{account, `{"price":{"symbol":"AAPL","price":"-3"}}`, `{"advance":"1xd"}`},
 		{account, `{"order":{"symbol":"AAPL","qty":"0","side":"buy"}}`, `{"advance":null}`},
-		{`{"count":2,"cash":"1e9999"}`, `{"close":true}`, `null`}, {`{"count":-1}`, `[]`, `7`}, {`{"accounts":[{"id":"x"}]}`, ``, ``},
+		{`{"count":2,"cash":"1e9999"}`, `{"close":true}`, `null`},
+		{`{"count":-1}`, `[]`, `7`},
+		{`{"accounts":[{"id":"x"}]}`, ``, ``},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}
@@ -83,9 +85,15 @@ func FuzzControl(f *testing.F) {
 		b := newBox(t, "2026-11-20 10:00", sim.Options{Key: "key", Secret: "secret"})
 		b.tell("POST", "/sim/accounts", account)
 		for _, call := range [][3]string{
-			{"POST", "/sim/accounts", accounts}, {"POST", "/sim/accounts/" + id + "/events", event}, {"POST", "/sim/clock", clock},
-			{"GET", "/sim/clock", ""}, {"GET", "/sim/accounts/" + id, ""}, {"POST", "/sim/accounts/" + id + "/events", event}, {"GET", "/v1/trading/accounts/" + id + "/account", ""},
-			{"GET", "/v1/trading/accounts/" + id + "/orders?nested=true", ""}, {"GET", "/v1/accounts/activities?account_id=" + id, ""},
+			{"POST", "/sim/accounts", accounts},
+			{"POST", "/sim/accounts/" + id + "/events", event},
+			{"POST", "/sim/clock", clock},
+			{"GET", "/sim/clock", ""},
+			{"GET", "/sim/accounts/" + id, ""},
+			{"POST", "/sim/accounts/" + id + "/events", event},
+			{"GET", "/v1/trading/accounts/" + id + "/account", ""},
+			{"GET", "/v1/trading/accounts/" + id + "/orders?nested=true", ""},
+			{"GET", "/v1/accounts/activities?account_id=" + id, ""},
 		} {
 			if status, answer := b.tell(call[0], call[1], call[2]); status >= 500 || status == 0 || !json.Valid(answer) {
 				t.Fatalf("%s %s: %d %.300s", call[0], call[1], status, answer)
@@ -140,9 +148,15 @@ func FuzzBroker(f *testing.F) {
 		{"GET", "/v1/accounts/" + id + "/transfers?limit=-1&offset=9223372036854775807", ""},
 		{"GET", "/v1/trading/accounts/" + id + "/orders?status=open&limit=500&nested=true&until=2026-11-25T14:00:00.001Z", ""},
 		{"GET", "/v1/accounts/activities?account_id=" + id + "&page_size=0&page_token=x&after=now", ""},
-		{"GET", "/v1/calendar?start=0000-01-01&end=9999-12-31", ""}, {"GET", "/v1/calendar?start=2026-11-25T00:00:00Z", ""},
-		{"POST", "/v1/accounts/" + id + "/actions/close", ""}, {"DELETE", "/v1/trading/accounts/" + id + "/orders/", ""}, {"PATCH", "/", ""}, {"GET", "/%2e%2e//v1", ""},
-		{"GET", "/v1/assets/%00", ""}, {"GET", "/v1/rebalancing/subscriptions?account_id=", ""}, {"GET", "/v1/trading/accounts/" + id + "/orders:by_client_order_id?client_order_id=", ""},
+		{"GET", "/v1/calendar?start=0000-01-01&end=9999-12-31", ""},
+		{"GET", "/v1/calendar?start=2026-11-25T00:00:00Z", ""},
+		{"POST", "/v1/accounts/" + id + "/actions/close", ""},
+		{"DELETE", "/v1/trading/accounts/" + id + "/orders/", ""},
+		{"PATCH", "/", ""},
+		{"GET", "/%2e%2e//v1", ""},
+		{"GET", "/v1/assets/%00", ""},
+		{"GET", "/v1/rebalancing/subscriptions?account_id=", ""},
+		{"GET", "/v1/trading/accounts/" + id + "/orders:by_client_order_id?client_order_id=", ""},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}

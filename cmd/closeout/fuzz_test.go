@@ -15,11 +15,14 @@ import (
 func FuzzSettings(f *testing.F) {
 	const pg, rd, al = "postgres://u:hunter2hunter2@db/x", "redis://:hunter2hunter2@h:6379/0", "https://broker-api.sandbox.alpaca.markets"
 	for _, s := range [][7]string{
-		{"sandbox", "50000", "2", "1h", "3", al, ""}, {"live", "0.01", "0", "1s", "100", "https://broker-api.alpaca.markets", ""},
+		{"sandbox", "50000", "2", "1h", "3", al, ""},
+		{"live", "0.01", "0", "1s", "100", "https://broker-api.alpaca.markets", ""},
 		{"sandbox", "1e9999", "60", "2562047h", "101", "https://Broker-API.Alpaca.markets.", "20s@2026-11-18T15:00:00Z@2026-11-18T15:00:00Z"},
 		{"live", "NaN", "-1", "-1h", "0", "http://127.0.0.1:9000", "20s@2026-11-18T15:00:00Z@2026-11-18T15:00:00Z"},
-		{"Live", "", "1e1", "1ns", "+5", "https://x@broker-api.alpaca.markets", "@@"}, {"", "0", "999999999999999999999", "", "", "https://:443", ""},
-		{"sandbox", "0x10", "2", "1h", "3", "http://[::1%25lo]:9000", ""}, {"sandbox", "5", "2", "1h", "3", "http://localhost.:9000/?q#f", ""},
+		{"Live", "", "1e1", "1ns", "+5", "https://x@broker-api.alpaca.markets", "@@"},
+		{"", "0", "999999999999999999999", "", "", "https://:443", ""},
+		{"sandbox", "0x10", "2", "1h", "3", "http://[::1%25lo]:9000", ""},
+		{"sandbox", "5", "2", "1h", "3", "http://localhost.:9000/?q#f", ""},
 	} {
 		f.Add(s[0], s[1], s[2], s[3], s[4], s[5], s[6], pg, rd)
 	}

@@ -84,8 +84,11 @@ var guards = []guard{
 	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, simulated, "goes wrong"},
 	{"adopt the same sum alone", []cut{{books, " && t.Amount.Valid && t.Amount.Decimal.Equal(i.Amount.Decimal) {", " && t.Amount.Valid {"}}, simulated, "goes wrong"},
 	{"two lists lack what is void", []cut{{plan, "if i.AbsentAt.IsZero() || b.Asked", "if b.Asked"}}, simulated, "goes wrong"},
-	{"the gate", []cut{{"handlers/closing.go", "if o, ok, err := v.gate(ctx, a); err != nil || !ok {", "if o, ok, err := v.gate(ctx, a); err != nil && !ok {"}},
-		simulated, "the closing was asked for while|an account was closed that was not empty"},
+	{
+		"the gate",
+		[]cut{{"handlers/closing.go", "if o, ok, err := v.gate(ctx, a); err != nil || !ok {", "if o, ok, err := v.gate(ctx, a); err != nil && !ok {"}},
+		simulated, "the closing was asked for while|an account was closed that was not empty",
+	},
 	{"the gate looks for positions", []cut{{"handlers/closing.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
 		return o, ok, err
 	}
@@ -120,8 +123,11 @@ var guards = []guard{
 		return closure.Fail(closure.BankGone, "the bank chosen at the request is gone"), nil
 	}
 	p.Bank = banks[0].ID`}}, simulated, "a payout went to another bank than the one chosen"},
-	{"the quiet base", []cut{{plan, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
-		simulated, "more was paid out than the customer had"},
+	{
+		"the quiet base",
+		[]cut{{plan, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
+		simulated, "more was paid out than the customer had",
+	},
 	{"quiet waits for the morning", []cut{{books, `		case !b.old(t):
 			return false, b.morningAfter(b.ended(t), "a transfer that has ended")
 `, ""}}, simulated, "goes wrong"},
