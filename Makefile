@@ -37,8 +37,8 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
 
 .PHONY: guards
-guards: ## Take each of the service's guards away in turn and see the simulation fail (GUARDS=Adopt for one)
-	GUARDS=$(or $(GUARDS),all) go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/simulation
+guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name
+	GUARDS="$(or $(GUARDS),all)" go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/guards
 
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)

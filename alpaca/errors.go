@@ -78,7 +78,7 @@ type AnswerError struct {
 
 // Error is written for people.
 func (e *AnswerError) Error() string {
-	s := fmt.Sprintf("cannot read the answer to %s %s: %s", e.Method, e.Path, Redact(e.Cause.Error()))
+	s := fmt.Sprintf("cannot read the answer to %s %s: %s", e.Method, e.Path, cut(Redact(e.Cause.Error()), 200)) // it may quote a value as long as the answer
 	if e.RequestID != "" {
 		s += " [request " + e.RequestID + "]"
 	}
@@ -149,7 +149,7 @@ func decodeError(resp *http.Response, method, path string, body []byte) *Error {
 	default:
 		e.Message = strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "?")), " ")
 	}
-	e.Message = Redact(cut(e.Message, 200))
+	e.Message = cut(Redact(e.Message), 200) // in this order: half of a number is not known for one
 	return e
 }
 
@@ -167,7 +167,7 @@ func requestID(resp *http.Response) string { return cut(resp.Header.Get("X-Reque
 
 var (
 	uuids   = regexp.MustCompile(`\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b`)
-	secrets = regexp.MustCompile(`[^\s@"'<>(),;:]+@[^\s@"'<>(),;:]+` + // e-mail
+	secrets = regexp.MustCompile(`[^\s@"'<>(),;:]+(?:@+[^\s@"'<>(),;:]+)+` + // e-mail
 		`|\b\d{3}-\d{2}-\d{4}\b` + // social security number
 		`|[A-Za-z0-9_+=-]{24,}` + // tokens
 		`|\d{7,}`) // bank and account numbers

@@ -81,7 +81,7 @@ func (c *Client) OpenOrders(ctx context.Context, id string) ([]Order, error) {
 		count, fresh := 0, 0
 		var oldest time.Time
 		for _, o := range rows {
-			if o.ID == "" {
+			if !o.named() {
 				return nil, newAnswerError(nil, "GET", path, errors.New("an order without an id"))
 			}
 			count += 1 + len(o.Legs) // the broker may count the legs before it rolls them up
@@ -122,8 +122,8 @@ func (c *Client) order(ctx context.Context, path string, query url.Values, is fu
 	if err := c.get(ctx, path, query, &o); err != nil {
 		return Order{}, err
 	}
-	if !is(o) {
-		return Order{}, newAnswerError(nil, "GET", path, errors.New("it is not about that order"))
+	if !is(o) || !o.named() {
+		return Order{}, newAnswerError(nil, "GET", path, errors.New("it is not about that order, or has a leg without an id"))
 	}
 	return o, nil
 }
@@ -253,23 +253,37 @@ func (c *Client) Relationships(ctx context.Context, id string) ([]Relationship, 
 // Subscribed says whether the account is subscribed to a rebalancing portfolio: it then cannot be traded by hand.
 func (c *Client) Subscribed(ctx context.Context, id string) (bool, error) {
 	const path = "/v1/rebalancing/subscriptions"
-	var page struct {
-		Subscriptions list[struct {
-			AccountID string `json:"account_id"`
-		}] `json:"subscriptions"`
-	}
-	if err := c.get(ctx, path, url.Values{"account_id": {id}}, &page); err != nil {
-		return false, err
-	}
-	if page.Subscriptions == nil {
-		return false, newAnswerError(nil, "GET", path, errors.New("the subscriptions are missing"))
-	}
-	for _, s := range page.Subscriptions {
-		if strings.EqualFold(s.AccountID, id) {
-			return true, nil
+	query := url.Values{"account_id": {id}}
+	for range mostPages {
+		var page struct {
+			Subscriptions list[struct {
+				AccountID string `json:"account_id"`
+			}] `json:"subscriptions"`
+			Next string `json:"next_page_token"`
 		}
+		if err := c.get(ctx, path, query, &page); err != nil {
+			return false, err
+		}
+		if page.Subscriptions == nil {
+			return false, newAnswerError(nil, "GET", path, errors.New("the subscriptions are missing"))
+		}
+		for _, s := range page.Subscriptions {
+			if s.AccountID == "" {
+				return false, newAnswerError(nil, "GET", path, errors.New("a subscription of nobody's"))
+			}
+			if strings.EqualFold(s.AccountID, id) {
+				return true, nil
+			}
+		}
+		if page.Next == "" {
+			return false, nil
+		}
+		if page.Next == query.Get("page_token") {
+			return false, newAnswerError(nil, "GET", path, errors.New("the same page twice"))
+		}
+		query.Set("page_token", page.Next)
 	}
-	return false, nil
+	return false, newAnswerError(nil, "GET", path, errors.New("the list does not end"))
 }
 
 // Clock reads whether the market is open and when that changes next.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,6 +113,11 @@ type Order struct {
 	SubmittedAt    *time.Time `json:"submitted_at"`
 	UpdatedAt      *time.Time `json:"updated_at"`
 	Legs           []Order    `json:"legs"`
+}
+
+// named says whether the order and each of its legs has an id: one without would be cancelled at the address of all orders.
+func (o Order) named() bool {
+	return o.ID != "" && !slices.ContainsFunc(o.Legs, func(leg Order) bool { return !leg.named() })
 }
 
 // Live gives what there is to cancel of the order: itself while it is open (its legs go with it), afterwards those legs

@@ -120,11 +120,11 @@ func kept(days []ledger.Day) *calendar.Calendar {
 		}
 		var sessions []calendar.Session
 		for _, d := range days[:n] {
-			opens, ok1 := bell(d.Date, d.Opens)
-			closes, ok2 := bell(d.Date, d.Closes)
-			if ok1 && ok2 {
-				sessions = append(sessions, calendar.Session{Date: d.Date, Open: opens, Close: closes, Settles: d.Settles})
+			if d.Opens == "" && d.Closes == "" {
+				continue // no session
 			}
+			// Bells that can't be read are no times: the day is one of trading all the same, at the rules' hours.
+			sessions = append(sessions, calendar.Session{Date: d.Date, Open: bell(d.Date, d.Opens), Close: bell(d.Date, d.Closes), Settles: d.Settles})
 		}
 		c = c.With(sessions, days[0].Date, days[n-1].Date)
 		days = days[n:]
@@ -132,7 +132,11 @@ func kept(days []ledger.Day) *calendar.Calendar {
 	return c
 }
 
-func bell(d calendar.Date, at string) (time.Time, bool) {
+// bell is a time of day in New York; zero for one that can't be read.
+func bell(d calendar.Date, at string) time.Time {
 	t, err := time.ParseInLocation("2006-01-02 15:04", string(d)+" "+at, calendar.NewYork)
-	return t, err == nil
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing/fstest"
@@ -199,14 +200,11 @@ const migrationLock = 0x636c6f73656f7574
 // migratePostgres migrates under a lock that a transaction of its own holds: unlike a session's, it is safe behind a
 // transaction pooler and ends with its connection.
 func (d *database) migratePostgres(ctx context.Context, dir fs.FS) (from, to int64, err error) {
-	lock, err := d.BeginTx(ctx, nil)
+	lock, err := d.migrationTurn(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { _ = lock.Rollback() }() // nothing was written in it
-	if _, err := lock.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrationLock)); err != nil {
-		return 0, 0, err
-	}
 	var there bool
 	if err := d.QueryRowContext(ctx, "SELECT to_regnamespace('closeout') IS NOT NULL").Scan(&there); err != nil {
 		return 0, 0, err
@@ -221,6 +219,32 @@ func (d *database) migratePostgres(ctx context.Context, dir fs.FS) (from, to int
 		return 0, 0, err
 	}
 	return up(ctx, p)
+}
+
+// migrationTurn waits for the lock without holding a transaction: behind a pooler, those who wait could otherwise hold
+// every connection that the one who migrates needs.
+func (d *database) migrationTurn(ctx context.Context) (*sql.Tx, error) {
+	for {
+		tx, err := d.BeginTx(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		var mine bool
+		err = tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1)", int64(migrationLock)).Scan(&mine)
+		if err == nil && mine {
+			return tx, nil
+		}
+		if err := errors.Join(err, tx.Rollback()); err != nil {
+			return nil, err
+		}
+		t := time.NewTimer(100*time.Millisecond + rand.N(100*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil, ctx.Err()
+		case <-t.C:
+		}
+	}
 }
 
 // isUnique says whether the database refused a row because a unique index has its like.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"closeout/closure"
 	"closeout/internal/servers"
@@ -82,6 +83,50 @@ func TestPostgresProcessesThatStartTogetherMigrateOnce(t *testing.T) {
 			t.Errorf("created %t: %v", created, err)
 		}
 	})
+}
+
+// TestPostgresWaitsForAMigrationWithoutATransaction: behind a transaction pooler, one that is open takes a connection from
+// the process that migrates.
+func TestPostgresWaitsForAMigrationWithoutATransaction(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	url := pg.Database(t)
+	db := pg.Open(t, url)
+	other, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lock = 0x636c6f73656f7574
+	defer func() { _ = other.Close() }()
+	if _, err := other.ExecContext(t.Context(), "SELECT pg_advisory_lock($1)", int64(lock)); err != nil {
+		t.Fatal(err)
+	}
+	migrated := make(chan error, 1)
+	go func() {
+		_, _, err := ledger.Migrate(t.Context(), url+"&application_name=waiting")
+		migrated <- err
+	}()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for given, until := false, time.After(time.Minute); !given; {
+		select {
+		case err := <-migrated:
+			t.Fatalf("it has not waited: %v", err)
+		case <-until:
+			t.Fatal("it waits in a transaction")
+		case <-again.C:
+		}
+		err := db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'waiting' AND state = 'idle' AND query ILIKE 'rollback%')").Scan(&given)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := other.ExecContext(t.Context(), "SELECT pg_advisory_unlock($1)", int64(lock)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-migrated; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPostgresThatCouldForgetAClaimIsRefused(t *testing.T) {

@@ -80,7 +80,25 @@ func (a *AccountStatus) find(ctx context.Context, db *database) (*statusColumn, 
 	where := " WHERE " + key + " = CAST($1 AS " + keyType + ")"
 	c.read = "SELECT CAST(" + col + " AS text) FROM " + table + where + " FOR UPDATE"
 	c.write = "UPDATE " + table + " SET " + col + " = CAST($2 AS " + statusType + ")" + where
+	if err := c.try(ctx, db); err != nil {
+		return nil, fmt.Errorf("account status: a row of %s can't be read and locked: %w", a.Table, err)
+	}
 	return c, nil
+}
+
+// try reads the row of an account that nobody has: a view or a foreign table may have every right and still refuse the lock,
+// and better now than at each initiate.
+func (s *statusColumn) try(ctx context.Context, db *database) error {
+	tx, err := db.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written in it
+	_, err = s.current(ctx, tx, "00000000-0000-0000-0000-000000000000")
+	if _, ok := errors.AsType[*statusWarning](err); ok {
+		return nil
+	}
+	return err
 }
 
 // column looks one column up: its type as a statement names it, and whether this role may do with it what must be done.
@@ -195,7 +213,7 @@ func (s *statusColumn) begin(ctx context.Context, tx *transaction, c closure.Clo
 	if err != nil {
 		return "", err
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE closeout.closures SET former_status = $1 WHERE id = $2", was, c.ID); err != nil {
+	if _, err := tx.ExecContext(ctx, "UPDATE closeout.closures SET former_status = $1, status_written = 1 WHERE id = $2", was, c.ID); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("set to %q, was %q", pendingClosure, was.String), nil
@@ -210,8 +228,12 @@ func (s *statusColumn) end(ctx context.Context, tx *transaction, c closure.Closu
 // restore puts back what the column said before, where it still says what we wrote.
 func (s *statusColumn) restore(ctx context.Context, tx *transaction, c closure.Closure) (string, error) {
 	var former sql.NullString
-	if err := tx.QueryRowContext(ctx, "SELECT former_status FROM closeout.closures WHERE id = $1", c.ID).Scan(&former); err != nil {
+	var written int
+	if err := tx.QueryRowContext(ctx, "SELECT former_status, status_written FROM closeout.closures WHERE id = $1", c.ID).Scan(&former, &written); err != nil {
 		return "", err
+	}
+	if written == 0 {
+		return "", &statusWarning{"this closure has not set it, so that there is nothing to set back"}
 	}
 	now, err := s.current(ctx, tx, c.AccountID)
 	if err != nil {
@@ -229,8 +251,16 @@ func (s *statusColumn) set(ctx context.Context, tx *transaction, account string,
 	if was, err = s.current(ctx, tx, account); err != nil {
 		return was, err
 	}
-	_, err = tx.ExecContext(ctx, s.write, account, to)
-	return was, err
+	r, err := tx.ExecContext(ctx, s.write, account, to)
+	if err != nil {
+		return was, err
+	}
+	if n, err := r.RowsAffected(); err != nil {
+		return was, err
+	} else if n != 1 { // a trigger may pass a change over in silence
+		return was, &statusWarning{fmt.Sprintf("could not be set, the database changed %d rows; set it by hand", n)}
+	}
+	return was, nil
 }
 
 // current locks the account's row and reads its column.

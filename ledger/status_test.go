@@ -135,6 +135,23 @@ func TestAccountStatus(t *testing.T) {
 			a.says("b", "suspended")
 			a.told(c, "warning", `says "suspended"`)
 		},
+		"IsRestoredToNothing": func(a *app) {
+			mustExec(a.T, a.db, "ALTER TABLE public.user_onboarding ALTER COLUMN status DROP NOT NULL", "UPDATE public.user_onboarding SET status = NULL WHERE alpaca_account_id = 'a'")
+			c := a.create("a")
+			a.says("a", "pending_closure")
+			a.cancel(c)
+			var null bool
+			if err := a.db.QueryRowContext(a.Context(), "SELECT status IS NULL FROM public.user_onboarding WHERE alpaca_account_id = 'a'").Scan(&null); err != nil || !null {
+				a.Errorf("it is NULL again: %t, %v", null, err)
+			}
+		},
+		"IsNotSetBackWhereItWasNeverSet": func(a *app) {
+			c := a.create("later")
+			mustExec(a.T, a.db, "INSERT INTO public.user_onboarding (alpaca_account_id, status) VALUES ('later', 'pending_closure')")
+			a.cancel(c)
+			a.says("later", "pending_closure")
+			a.told(c, "warning", "nothing to set back")
+		},
 		"WarnsOfAMissingRow": func(a *app) {
 			c := a.create("nobody")
 			a.told(c, "warning", "has no row there")
@@ -150,6 +167,13 @@ func TestAccountStatus(t *testing.T) {
 			c := a.create("a")
 			a.says("a", "approved")
 			a.told(c, "warning", "row level security")
+		},
+		"PassedOverByATrigger": func(a *app) {
+			mustExec(a.T, a.db, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+				"CREATE TRIGGER skip BEFORE UPDATE ON public.user_onboarding FOR EACH ROW EXECUTE FUNCTION skip()")
+			c := a.create("a")
+			a.says("a", "approved")
+			a.told(c, "warning", "changed 0 rows")
 		},
 		"WarnsWhereTheTableRefuses": func(a *app) {
 			c := a.create("a")
@@ -201,6 +225,7 @@ func TestAccountStatusIsCheckedAtTheStart(t *testing.T) {
 		`CREATE TABLE "odd ""table" (id uuid, "the status" varchar(12), feeling mood, n int, good mood)`,
 		"CREATE TABLE users (account uuid PRIMARY KEY, status varchar(40) NOT NULL)",
 		"INSERT INTO users VALUES ('5eed0000-0000-4000-8000-000000000001', 'ok')",
+		"CREATE VIEW joined AS SELECT count(*)::text AS account, 'x'::text AS status FROM users",
 		"CREATE ROLE reader LOGIN", "GRANT SELECT ON users TO reader",
 	)
 	if _, _, err := ledger.Migrate(t.Context(), url); err != nil {
@@ -212,14 +237,15 @@ func TestAccountStatusIsCheckedAtTheStart(t *testing.T) {
 		ledger.AccountStatus
 		want []string
 	}{
-		"NoTable":         {"postgres", ledger.AccountStatus{Table: "user_onboarding", Key: "id", Column: "status"}, []string{"no table user_onboarding"}},
-		"NoColumns":       {"postgres", ledger.AccountStatus{Table: "users", Key: "nokey", Column: "nostatus"}, []string{"no column nokey", "no column nostatus"}},
-		"TooShort":        {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "the status"}, []string{"holds 12 characters"}},
-		"NotInTheEnum":    {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "feeling"}, []string{"lacks the value pending_closure"}},
-		"NoText":          {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "n"}, []string{"of the type integer"}},
-		"NoRight":         {"reader", ledger.AccountStatus{Table: "users", Key: "account", Column: "status"}, []string{"no UPDATE right"}},
-		"SQLInAName":      {"postgres", ledger.AccountStatus{Table: "users; DROP TABLE users", Key: "account", Column: "status"}, []string{"no table"}},
-		"AUUIDAndASchema": {"postgres", ledger.AccountStatus{Table: "public.users", Key: "account", Column: "status"}, nil},
+		"NoTable":               {"postgres", ledger.AccountStatus{Table: "user_onboarding", Key: "id", Column: "status"}, []string{"no table user_onboarding"}},
+		"NoColumns":             {"postgres", ledger.AccountStatus{Table: "users", Key: "nokey", Column: "nostatus"}, []string{"no column nokey", "no column nostatus"}},
+		"TooShort":              {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "the status"}, []string{"holds 12 characters"}},
+		"NotInTheEnum":          {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "feeling"}, []string{"lacks the value pending_closure"}},
+		"NoText":                {"postgres", ledger.AccountStatus{Table: `odd "table`, Key: "id", Column: "n"}, []string{"of the type integer"}},
+		"NoRight":               {"reader", ledger.AccountStatus{Table: "users", Key: "account", Column: "status"}, []string{"no UPDATE right"}},
+		"AViewThatLocksNothing": {"postgres", ledger.AccountStatus{Table: "joined", Key: "account", Column: "status"}, []string{"can't be read and locked"}},
+		"SQLInAName":            {"postgres", ledger.AccountStatus{Table: "users; DROP TABLE users", Key: "account", Column: "status"}, []string{"no table"}},
+		"AUUIDAndASchema":       {"postgres", ledger.AccountStatus{Table: "public.users", Key: "account", Column: "status"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := open(t, strings.Replace(url, "postgres@", tc.role+"@", 1), &tc.AccountStatus)

@@ -90,7 +90,8 @@ func (s *SMTP) message(l Letter) ([]byte, error) {
 	}
 	m := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	m.FromMailAddress(s.from)
-	m.ToMailAddress(&netmail.Address{Name: line(l.To.Name), Address: l.To.Address})
+	name := strings.ReplaceAll(line(l.To.Name), `\`, "") // net/mail leaves it in an encoded word, where no reader takes it
+	m.ToMailAddress(&netmail.Address{Name: name, Address: l.To.Address})
 	m.Subject(subject)
 	m.SetGenHeader(gomail.HeaderMessageID, l.MessageID(s.domain))
 	m.SetGenHeader("Auto-Submitted", "auto-generated")

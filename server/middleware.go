@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 )
 
@@ -44,7 +44,7 @@ var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 func (s *server) begin(c *gin.Context) {
 	e := &entry{requestID: c.GetHeader("X-Request-ID")}
 	if !saneID.MatchString(e.requestID) {
-		e.requestID = rand.Text()
+		e.requestID = uuid.NewString() // of all random texts the one that the log's redaction leaves as it is
 	}
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), entryKey{}, e))
 	c.Header("X-Request-ID", e.requestID)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -59,8 +58,8 @@ func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err
 // fields reads the answer to INFO.
 func fields(info string) map[string]string {
 	out := map[string]string{}
-	for s := bufio.NewScanner(strings.NewReader(info)); s.Scan(); {
-		if k, v, ok := strings.Cut(s.Text(), ":"); ok {
+	for line := range strings.Lines(info) {
+		if k, v, ok := strings.Cut(line, ":"); ok {
 			out[k] = strings.TrimSpace(v)
 		}
 	}

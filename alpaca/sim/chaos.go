@@ -83,7 +83,11 @@ func (s *Sim) Chaos(c Chaos) error {
 		if r.Status != 0 && (r.Status < 300 || r.Status > 599) {
 			return invalid("rule %d: status %d is no error", i, r.Status)
 		}
-		next.paths = append(next.paths, glob(r.Path))
+		path, err := glob(r.Path)
+		if err != nil {
+			return invalid("rule %d: the path can't be used: %s", i, err)
+		}
+		next.paths = append(next.paths, path)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +95,7 @@ func (s *Sim) Chaos(c Chaos) error {
 	return nil
 }
 
-func glob(path string) *regexp.Regexp {
+func glob(path string) (*regexp.Regexp, error) {
 	path = strings.ReplaceAll(path, ".*", "**")
 	pattern := regexp.QuoteMeta(path)
 	pattern = strings.ReplaceAll(pattern, `\*\*`, ".*")
@@ -100,13 +104,13 @@ func glob(path string) *regexp.Regexp {
 	case path == "" || path == "*":
 		pattern = ".*"
 	case !strings.HasPrefix(path, "/"):
-		return regexp.MustCompile(pattern)
+		return regexp.Compile(pattern)
 	case strings.HasSuffix(path, "/"):
-		return regexp.MustCompile("^" + pattern)
+		return regexp.Compile("^" + pattern)
 	case !strings.Contains(path, "*"):
-		return regexp.MustCompile(pattern + "$")
+		return regexp.Compile(pattern + "$")
 	}
-	return regexp.MustCompile("^" + pattern + "$")
+	return regexp.Compile("^" + pattern + "$")
 }
 
 // fault says what goes wrong with a request; the zero Rule means nothing does. The lock is held.

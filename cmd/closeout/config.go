@@ -221,16 +221,22 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 		bad.add("CLOSEOUT_ALPACA_SECRET", "must be given")
 	}
 	u, err := url.Parse(r.AlpacaURL)
+	host := ""
+	if err == nil {
+		host = strings.ToLower(strings.TrimSuffix(u.Hostname(), ".")) // names that DNS takes for the same
+	}
 	switch {
 	case r.AlpacaURL == "":
 		bad.add("CLOSEOUT_ALPACA_URL", "must be given, such as https://%s", sandboxHost)
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil:
+	case err != nil || host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.User != nil:
 		bad.add("CLOSEOUT_ALPACA_URL", "is no https:// URL without a user")
-	case env == closure.Live && (u.Scheme != "https" || u.Hostname() != liveHost):
+	case env == closure.Live && (u.Scheme != "https" || host != liveHost):
 		bad.add("CLOSEOUT_ALPACA_URL", "the live environment takes https://%s alone, no sandbox and no simulator", liveHost)
-	case env == closure.Sandbox && u.Hostname() == liveHost:
+	case env == closure.Sandbox && host == liveHost:
 		bad.add("CLOSEOUT_ALPACA_URL", "%s is the live broker; set CLOSEOUT_ENVIRONMENT=live to use it", liveHost)
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case r.Day != "" && !loopback(host):
+		bad.add("CLOSEOUT_DAY", "a scaled clock and its short quarantine are for a simulator on this machine; CLOSEOUT_ALPACA_URL is another's")
+	case u.Scheme == "http" && !loopback(host):
 		bad.add("CLOSEOUT_ALPACA_URL", "plain http is only for a simulator on this machine")
 	}
 	return opts

@@ -3,8 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/readiness"
+	"closeout/server"
 )
 
 // start runs the program with an environment and says how it ended. Nothing that should be refused gets as far as a socket.
@@ -92,10 +98,21 @@ func TestLiveRefusesWhatMakesADemo(t *testing.T) {
 	})
 }
 
-func TestSandboxRefusesTheLiveBroker(t *testing.T) {
-	status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": "https://" + liveHost}, "worker")
-	if status != 2 || !strings.Contains(said, "is the live broker") {
+func TestAScaledClockStaysOnThisMachine(t *testing.T) {
+	status, said := start(t, map[string]string{
+		"CLOSEOUT_DAY": "20s@2026-11-18T15:00:00Z@2026-11-18T15:00:00Z", "CLOSEOUT_ALPACA_URL": "https://" + sandboxHost,
+	}, "worker")
+	if status != 2 || !strings.Contains(said, "CLOSEOUT_DAY: a scaled clock") {
 		t.Errorf("status %d: %s", status, said)
+	}
+}
+
+func TestSandboxRefusesTheLiveBroker(t *testing.T) {
+	for _, u := range []string{"https://" + liveHost, "https://Broker-API.Alpaca.markets:443/", "https://" + liveHost + "."} {
+		status, said := start(t, map[string]string{"CLOSEOUT_ALPACA_URL": u}, "worker")
+		if status != 2 || !strings.Contains(said, "is the live broker") {
+			t.Errorf("%s: status %d: %s", u, status, said)
+		}
 	}
 }
 
@@ -115,5 +132,27 @@ func TestHelpNamesEachCommand(t *testing.T) {
 		if !strings.Contains(out.String(), "\n  "+c) {
 			t.Errorf("help does not name %s:\n%s", c, out.String())
 		}
+	}
+}
+
+// TestALogKeepsARequestsID: an answer of 5xx sends its reader to the log, where the id must stand as it was given.
+func TestALogKeepsARequestsID(t *testing.T) {
+	var out bytes.Buffer
+	s := common{Environment: "sandbox", LogLevel: "info", LogFormat: "json", ACHDailyLimit: "1", ReturnWatch: "0"}.check(new(complaints))
+	s.log.SetOutput(&out)
+	keys, err := server.ParseKeys("test=0123456789abcdef")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := server.New(server.Options{
+		Ledger: &ledger.Ledger{}, Schedule: func(context.Context, closure.Closure) error { return nil }, Readiness: &readiness.Checker{}, Keys: keys, Log: s.log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/nothing", nil))
+	if id := w.Header().Get("X-Request-ID"); id == "" || !strings.Contains(out.String(), id) {
+		t.Errorf("the request %q is not in the log: %s", id, out.String())
 	}
 }

@@ -16,6 +16,7 @@ var faults = map[Kind]float64{
 	"crashes again":  0.1000, // and so do those that take the visit up, as if it were the visit's fault
 	"pause":          0.0030, // a visit stands still at a point; the process lives on
 	"freeze":         0.0008, // a process stands still, heartbeats and all
+	"sleeper":        0.0200, // a writer stands still after its claim, often for longer than a quarantine
 	"overlap":        0.0500, // a visit pauses somewhere, and a second copy of it is delivered meanwhile
 	"duplicate":      0.0200, // a task is delivered twice
 	"ack lost":       0.0050, // Redis does not hear of a visit's end
@@ -30,6 +31,7 @@ var faults = map[Kind]float64{
 	"read refused":   0.0030, // 5xx
 	"read broken":    0.0010, // 4xx: an error that counts
 	"throttled":      0.0030, // 429
+	"left out":       0.0050, // an answer without its sums: an error that counts, and never a zero
 	"dial refused":   0.0200,
 	"write refused":  0.0200, // 5xx or 408 without an effect
 	"write lost":     0.0300, // no effect and no answer

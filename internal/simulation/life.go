@@ -235,6 +235,9 @@ func (l *life) note(c closure.Closure) {
 	if c.Reason == closure.AccountGone { // the broker never forgets an account here
 		l.panics = append(l.panics, fmt.Sprintf("the closure of %s says that its account is gone: %s", c.AccountID[len(c.AccountID)-6:], c.Why))
 	}
+	if c.Reason == closure.LateTransfer && was.Reason != c.Reason { // nothing that is late here is so by a quarantine
+		l.panics = append(l.panics, fmt.Sprintf("the closure of %s gave a payout up too early: %s", c.AccountID[len(c.AccountID)-6:], c.Why))
+	}
 	if c.Reason != "" && (was.Reason != c.Reason || was.State != c.State) {
 		l.some("reason " + string(c.Reason))
 	}

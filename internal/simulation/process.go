@@ -1,11 +1,13 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -200,6 +202,10 @@ func (b books) Claim(ctx context.Context, c closure.Closure, ch closure.Change, 
 		}
 		return claimed{next, is}, err
 	})
+	if err == nil && b.p.l.strikes("sleeper") {
+		b.p.l.tell("%s sleeps between its claim and its last look at the clocks", b.p.l.cur.what)
+		b.p.stand(b.p.l.between("sleeper", 20*time.Minute, long))
+	}
 	return out.c, shifted(out.is, -b.p.off), err
 }
 
@@ -367,7 +373,22 @@ func (w wire) trip(r *http.Request) (*http.Response, error) {
 	case l.strikes("slow"):
 		w.wait(r, l.between("slow", 100*time.Millisecond, 25*time.Second))
 	}
-	return w.next.RoundTrip(r)
+	resp, err := w.next.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusOK && l.strikes("left out") {
+		err = leaveOut(resp)
+	}
+	return resp, err
+}
+
+var sums = regexp.MustCompile(`"(cash|cash_withdrawable|qty|amount)":"[^"]*"`)
+
+// leaveOut takes the sums and quantities out of an answer, as a broker may that does not know them for the moment.
+func leaveOut(resp *http.Response) error {
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	body = sums.ReplaceAll(body, []byte(`"$1":""`))
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return err
 }
 
 // write is one instruction on its way. What is late is so by less than the quarantine, as ARCHITECTURE assumes.

@@ -1,0 +1,158 @@
+package guards
+
+// simulated are lives under faults of every kind, until the first one that goes wrong: internal/auditor's finding is what
+// it says.
+var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FIRST=1"}
+
+// conforming, working, sending and reading are tests of one room, for what stands behind another guard or is about a thing
+// that the simulation models.
+var (
+	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
+		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+	working = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
+	sending = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort)$", ""}
+)
+
+const (
+	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
+	schema                    = "ledger/migrations/00001_ledger.sql"
+)
+
+var netOff = []cut{
+	{schema, "CREATE UNIQUE INDEX intents_one_sending", "CREATE INDEX intents_one_sending"},
+	{schema, "CREATE UNIQUE INDEX intents_one_a_day", "CREATE INDEX intents_one_a_day"},
+}
+
+var claimSet = cut{visits, `		c, err := l.still(ctx, tx, c)
+		if err != nil {
+			return err
+		}
+		if next, _, err`, `		c, err := l.lock(ctx, tx, c.ID)
+		if err != nil {
+			return err
+		}
+		if next, _, err`}
+
+var guards = []guard{
+	{
+		"the claim compares and sets", append([]cut{claimSet}, netOff...), simulated,
+		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond",
+	},
+	{"the claim compares and sets, alone", []cut{claimSet}, simulated, "goes wrong"},
+	{"only a running row is claimed", []cut{
+		{"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kCancel && ch.kind != kClaim {"},
+		{visits, "now.Version != c.Version || now.Token != c.Token || now.State != c.State", "now.Version != c.Version"},
+	}, simulated, "something was claimed while the closure was stopped"},
+	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
+	if err != nil {
+		return nil, err
+	}`, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
+	if errors.Is(err, ledger.ErrStale) {
+		return nil, err
+	}
+	if err != nil {
+		return send, nil
+	}`}, {door, `	"closeout/closure"
+`, `	"closeout/closure"
+	"closeout/ledger"
+`}}, simulated, "an order that no intent wanted|a payout that no intent wanted|an order was cancelled that no intent meant|an account was closed that no intent"},
+	{"one transfer of an account on the wire", netOff[:1], conforming, "OneTransferOfAnAccountIsOnTheWire"},
+	{"one transfer of an account a banking day", netOff[1:], conforming, "OneTransferOfAnAccountIsMadeOnABankingDay"},
+	{"a broker's transfer is one intent's", []cut{{schema, "CREATE UNIQUE INDEX intents_transfer_once", "CREATE INDEX intents_transfer_once"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
+	{"none is late", []cut{{visits, "	if n > 0 {\n", "	if n < 0 {\n"}}, conforming, "ALateTransferKeepsItsDay"},
+	{"an answer over a void is late", []cut{{visits, "			out.State = closure.IntentLate\n", ""}}, conforming, "ATransferThatWasGivenUpAndTakenAfterAllIsLate"},
+	{"the deadline", []cut{ // both halves: the context alone holds a late write back, too
+		{door, "age < 0 || age >= v.Timing.ToWire {", "age < 0 {"},
+		{door, "ctx, cancel := context.WithDeadline(ctx, start.Add(v.Timing.Deadline))", "ctx, cancel := context.WithTimeout(ctx, v.Timing.Deadline)"},
+	}, simulated, "gave a payout up too early|refused or void was made|a payout that no intent wanted"},
+	{"the freshness of what was read", []cut{{door, "age < 0 || age > v.Timing.Fresh {", "age < 0 {"}}, simulated, "goes wrong"},
+	{"the broker's clock", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if !known {"}}, simulated, "goes wrong"},
+	{"the banking day of the books", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if false {\n			return &notNow"}}, simulated, "goes wrong"},
+	{"the quarantine", []cut{{plan, "if !b.Asked.After(i.Deadline.Add(b.Timing.Quarantine)) {", "if !b.Asked.After(i.Deadline) {"}}, simulated, "gave a payout up too early"},
+	{"an answer of 500 is unknown", []cut{{door, "case a.Status >= 400 && a.Status < 500 && a.Status != http408:", "case a.Status >= 400:"}}, simulated, "goes wrong"},
+	{"a lost answer is no refusal", []cut{{door, `		v.note("unknown", fmt.Sprintf("%s: no answer; nobody knows whether it was carried out", w), withIntent(i, map[string]any{"error": text(err)}))
+		return i, nil`, `		return v.unsent(ctx, i, e, text(err))`}}, simulated, "goes wrong"},
+	{"nothing is sent while one is unknown", append([]cut{{plan, `		if i.State == closure.IntentSending {
+			return b.unknown(i), true
+		}
+`, ""}}, netOff...), simulated, "goes wrong"},
+	{"adopt what is in the list", []cut{{plan, `	if t, ok := b.match(i); ok {
+		return plan{do: planAdopt, intent: i, transfer: t, why: "an unknown payout is in the list"}
+	}
+`, ""}}, simulated, "goes wrong"},
+	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, simulated, "goes wrong"},
+	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, simulated, "goes wrong"},
+	{"adopt the same sum alone", []cut{{books, " && t.Amount.Valid && t.Amount.Decimal.Equal(i.Amount.Decimal) {", " && t.Amount.Valid {"}}, simulated, "goes wrong"},
+	{"two lists lack what is void", []cut{{plan, "if i.AbsentAt.IsZero() || b.Asked", "if b.Asked"}}, simulated, "goes wrong"},
+	{"the gate", []cut{{"handlers/closing.go", "if o, ok, err := v.gate(ctx, a); err != nil || !ok {", "if o, ok, err := v.gate(ctx, a); err != nil && !ok {"}},
+		simulated, "the closing was asked for while|an account was closed that was not empty"},
+	{"the gate looks for positions", []cut{{"handlers/closing.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
+		return o, ok, err
+	}
+`, ""}}, simulated, "the closing was asked for while|an account was closed that was not empty"},
+	{"the gate looks at the books", []cut{{"handlers/closing.go", `	if plan.do != planEmpty {`, `	if plan.do == planPay {`}}, simulated, "goes wrong"},
+	{"the gate waits for accrued fees", []cut{{"handlers/closing.go", `GreaterThanOrEqual(closure.Cent) {`, `LessThan(closure.Cent.Neg()) {`}}, simulated, "goes wrong"},
+	{"a failed read is no empty list: positions", []cut{{"handlers/settlement.go", `	positions, err := v.Broker.Positions(ctx, v.Closure.AccountID)
+	if err != nil {
+		return o, false, err
+	}
+`, "	positions, _ := v.Broker.Positions(ctx, v.Closure.AccountID)\n"}}, simulated, "goes wrong"},
+	{"a failed read is no empty list: transfers", []cut{{books, `	if l.transfers, err = v.Broker.Transfers(ctx, v.Closure.AccountID); err != nil {
+		return l, err
+	}
+`, "	l.transfers, _ = v.Broker.Transfers(ctx, v.Closure.AccountID)\n"}}, simulated, "goes wrong"},
+	{"a failed page is no list", []cut{{"alpaca/reads.go", `		query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(len(all))}}
+		if err := c.get(ctx, path, query, &rows); err != nil {
+			return nil, false, err
+		}`, `		query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(len(all))}}
+		if err := c.get(ctx, path, query, &rows); err != nil {
+			return all, false, nil
+		}`}}, sending, "TestTransfersIsNeverShort"},
+	{"unknown is not zero", []cut{{"alpaca/types.go", `	if bytes.Equal(b, []byte(` + "`" + `""` + "`" + `)) || bytes.Equal(b, []byte("null")) {
+		*n = Number{}
+		return nil`, `	if bytes.Equal(b, []byte(` + "`" + `""` + "`" + `)) || bytes.Equal(b, []byte("null")) {
+		*n = Known(decimal.Zero)
+		return nil`}}, simulated, "goes wrong"},
+	{"the pinned bank", []cut{{"handlers/withdrawal.go", `	if why := v.pinned(banks); why != "" {
+		return closure.Fail(closure.BankGone, "the bank chosen at the request "+why), nil
+	}
+	p.Bank = v.Closure.RelationshipID`, `	if len(banks) == 0 {
+		return closure.Fail(closure.BankGone, "the bank chosen at the request is gone"), nil
+	}
+	p.Bank = banks[0].ID`}}, simulated, "a payout went to another bank than the one chosen"},
+	{"the quiet base", []cut{{plan, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
+		simulated, "more was paid out than the customer had"},
+	{"quiet waits for the morning", []cut{{books, `		case !b.old(t):
+			return false, b.morningAfter(b.ended(t), "a transfer that has ended")
+`, ""}}, simulated, "goes wrong"},
+	{"a busted trade is looked for before a payout", []cut{{"handlers/withdrawal.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
+		return o, err
+	}
+	banks`, `	banks`}}, simulated, "more was paid out than the customer had"},
+	{"one payout a banking day", append([]cut{{plan, `		if i.BankingDay >= string(day) {
+			return b.tomorrow(next, cash)
+		}
+		if calendar.DateOf(i.ClaimedAt) == calendar.DateOf(b.Now) {
+			return b.tomorrow(calendar.DateOf(b.Now).AddDays(1).Time(), cash)
+		}
+`, ""}, {plan, `	"closeout/calendar"
+`, ""}}, netOff...), simulated, "goes wrong"},
+	{"no cancelling past the point of no return", []cut{{"closure/apply.go", "		if ch.past {\n			return &NotAllowedError", "		if ch.past && c.State != Running {\n			return &NotAllowedError"}}, simulated, "a cancelled closure has done something irreversible"},
+	{"a write is sent once", []cut{{"alpaca/sender.go", `	if s.used {
+		return nil, nil, errUsed
+	}
+	s.used = true
+`, ""}}, sending, "a second Send"},
+	{"the ack repair", []cut{{"worker/ack.go", `if ctx.Err() != nil && (cmd.Name()`, `if ctx.Err() == nil && (cmd.Name()`}}, working, "the visit ran"},
+	{"the sweep brings back what is missing", []cut{{"handlers/sweep.go", `	err := r.Queue.Schedule(ctx, c)
+	if err == nil {
+		s.Rescheduled++
+		return nil
+	}
+	if !errors.Is(err, tasks.ErrConflict) {
+		return err
+	}
+`, ""}, {"handlers/sweep.go", `	case tasks.Missing, tasks.Waiting:`, `	case tasks.Missing, tasks.Waiting: // a missing one is scheduled by its visit`}}, simulated, "nobody comes|is still running"},
+	{"the sweep reissues what is archived", []cut{{"handlers/sweep.go", `		return r.reissue(ctx, c, "its task was archived without the ledger having heard of it", true, s)`, "		return nil"}}, simulated, "nobody comes|is still running"},
+	{"the sweep reissues what is orphaned", []cut{{"handlers/sweep.go", `		return r.reissue(ctx, c, "its task is active and no worker has it", true, s)`, "		return nil"}}, simulated, "nobody comes|is still running"},
+}

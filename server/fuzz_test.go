@@ -1,0 +1,112 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"closeout/alpaca/sim"
+	"closeout/server"
+)
+
+// FuzzRoutes: whatever the method, address and headers, the answer is no 5xx, each refusal is a problem, nothing but
+// initiate changes anything, and nobody without a key gets anything under /api.
+func FuzzRoutes(f *testing.F) {
+	b := newBench(f)
+	id, bank := b.account(sim.Spec{})
+	c := b.accepted(id, bank)
+	for _, path := range []string{
+		"/api/account-closure/progress/" + id, "/api/account-closure/progress/" + strings.ToUpper(id), "/api/job-status/" + c.ID,
+		"/api/account-closure/check-readiness/" + id, "/api/account-closure/check-readiness/99999999-2222-4333-8444-555555555555",
+		"/api/account-closure/initiate/" + id, "/api/job-status/%00", "/api/job-status/urn:uuid:0d18ae51-3c94-4511-b209-10", "/api/job-status/%7b" + c.ID[:34] + "%7D",
+		"/api/job-status/" + c.ID + "/", "/api//job-status/" + c.ID, "/api/../health", "/%61pi/job-status/" + c.ID, "/API/job-status/" + c.ID, "/health", "/ready", "/openapi.json", "/openapi.yaml", "/monitoring",
+		"/?a=%zz;b", "/api/account-closure/progress/0d18ae51-3c94-4511-b209-101e1666416\u212a", "*", "/schemas/Job.json", "/docs",
+	} {
+		f.Add("GET", path, secret, "application/json", "")
+		f.Add("POST", path, "", "text/html, */*;q=0", "http://evil.example")
+	}
+	f.Add("HEAD", "/health", "Bearer x", "application/cbor", "null")
+	f.Add("CONNECT", "/api", secret+secret, ";;;", "\x00")
+	entries := func(tb testing.TB) int {
+		tb.Helper()
+		all, err := b.sim.Journal("")
+		must(tb, err)
+		return len(all)
+	}
+	before := entries(f)
+	f.Fuzz(func(t *testing.T, method, path, key, accept, origin string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			return
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.URL, r.RequestURI = method, u, path
+		r.Header = http.Header{"X-Api-Key": {key}, "Accept": {accept}, "Accept-Encoding": {accept}, "Origin": {origin}, "X-Request-Id": {key + origin}, "Content-Type": {accept}}
+		w := httptest.NewRecorder()
+		b.handler.ServeHTTP(w, r)
+		if w.Code >= 500 {
+			t.Fatalf("%s %q: %d %s", method, path, w.Code, w.Body)
+		}
+		if w.Code >= 400 {
+			var p server.Problem
+			if w.Header().Get("Content-Type") != "application/problem+json" || method != "HEAD" && (json.Unmarshal(w.Body.Bytes(), &p) != nil || p.Code == "" || p.Status != w.Code) {
+				t.Fatalf("%s %q: %d %s %s", method, path, w.Code, w.Header().Get("Content-Type"), w.Body)
+			}
+		}
+		if strings.HasPrefix(u.Path, "/api") && w.Code < 400 && key != secret && key != "other-"+secret {
+			t.Fatalf("%s %q without a key: %d %s", method, path, w.Code, w.Body)
+		}
+		if len(w.Header().Get("X-Request-ID")) > 64 || strings.ContainsAny(w.Header().Get("X-Request-ID"), "\r\n <>\"") {
+			t.Errorf("request id %q", w.Header().Get("X-Request-ID"))
+		}
+		b.tb = t
+		if now, err := b.ledger.Get(t.Context(), c.ID); err != nil || now.Version != c.Version || now.Seq != c.Seq {
+			t.Fatalf("%s %q changed the closure", method, path)
+		}
+		if b.rows() != 1 || entries(t) != before {
+			t.Fatalf("%s %q wrote something", method, path)
+		}
+	})
+}
+
+// FuzzKeys: keys that are accepted can be sent in a header, have names and let no shorter secret in; a complaint shows
+// nothing of a secret.
+func FuzzKeys(f *testing.F) {
+	for _, s := range []string{
+		"backend=at-least-sixteen-characters", "a=0123456789abcdef,b=0123456789abcdeF", "a=0123456789abcdef,a=1123456789abcdef", "a=short", "=0123456789abcdef",
+		"0123456789abcdef0123456789abcdef=a", "a=0123456789abcdef,", "a==0123456789abcdef", " a = 0123456789abcdef ", "a=0123456789abcdef\n", "é=0123456789abcdef", "a=0123456789abcdé\u2028f", "",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		keys, err := server.ParseKeys(s)
+		if err != nil {
+			if len(keys.Names()) != 0 {
+				t.Errorf("%q: keys %s beside %v", s, keys, err)
+			}
+			for field := range strings.SplitSeq(s, ",") {
+				if _, secret, _ := strings.Cut(strings.TrimSpace(field), "="); len(secret) >= 8 && !strings.Contains("secret characters printable without", secret) && strings.Contains(err.Error(), secret) {
+					t.Errorf("%q: the complaint shows the secret: %v", s, err)
+				}
+			}
+			return
+		}
+		names := keys.Names()
+		if len(names) != strings.Count(s, ",")+1 {
+			t.Errorf("%q: %d keys", s, len(names))
+		}
+		for i, field := range strings.Split(s, ",") {
+			name, secret, _ := strings.Cut(strings.TrimSpace(field), "=")
+			if name != names[i] || len(secret) < 16 || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
+				t.Errorf("%q: accepted %q as %q", s, field, names[i])
+			}
+			if shown := fmt.Sprintf("%v %+v %#v", keys, keys, keys); strings.Contains(shown, secret) {
+				t.Errorf("shows the secret: %s", shown)
+			}
+		}
+	})
+}
