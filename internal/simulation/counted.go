@@ -35,7 +35,7 @@ func (l *life) noteAnswer(said, kept closure.Intent, ev closure.Event) {
 		l.some("a writer that was too late did not write")
 	case kept.State == closure.IntentLate:
 		l.some("a payout given up for lost was answered")
-	case said.State != kept.State:
+	case said.State != kept.State || said.Status != kept.Status:
 		l.some("an answer came over what was known already")
 	}
 }

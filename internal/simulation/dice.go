@@ -13,6 +13,7 @@ type Kind string
 // The faults, and the share of opportunities at which each strikes in a life that has it at the usual rate.
 var faults = map[Kind]float64{
 	"crash":          0.0010, // a process dies at a point: before or after a broker call, claim, commit, enqueue or ack
+	"crashes again":  0.1000, // and so do those that take the visit up, as if it were the visit's fault
 	"pause":          0.0030, // a visit stands still at a point; the process lives on
 	"freeze":         0.0008, // a process stands still, heartbeats and all
 	"sleeper":        0.0200, // a writer stands still after its claim, often for longer than a quarantine

@@ -73,6 +73,7 @@ type life struct {
 	visits     int
 	resumed    map[string]int
 	lastPayout map[string]decimal.Decimal // by account, as asked
+	poison     map[string]int             // by closure: how many more visits crash
 
 	looked      tasks.Seen // the last answer to a sweep's question
 	sweepAt     time.Time
@@ -100,7 +101,7 @@ func template(dir string) ([]byte, error) {
 func newLife(o Options) *life {
 	return &life{
 		Options: o, dice: newDice(o.Seed, o.Without, o.Faults), engine: newEngine(), queue: newQueue(), timing: closure.DefaultTiming,
-		rows: map[string]closure.Closure{}, letters: map[string]int{}, some_: map[string]int{}, resumed: map[string]int{}, lastPayout: map[string]decimal.Decimal{},
+		rows: map[string]closure.Closure{}, letters: map[string]int{}, some_: map[string]int{}, resumed: map[string]int{}, lastPayout: map[string]decimal.Decimal{}, poison: map[string]int{},
 		handle: func(p *process, j *job) error {
 			return p.run.Visit(j.ctx, handlers.Delivery{Payload: j.m.payload, Retried: j.m.retried})
 		},

@@ -80,7 +80,7 @@ func (p *process) gate(at string) {
 	th.points++
 	switch {
 	case th.job != nil && th.points == th.job.doom:
-		l.tell("process %d dies in %s %s, at its last retry", p.n, th.what, at)
+		l.tell("process %d dies in %s %s, as it was bound to", p.n, th.what, at)
 		l.kill(p)
 		runtime.Goexit()
 	case th.points == th.stall:
@@ -107,6 +107,9 @@ func (p *process) mortal(at string) {
 	}
 	if p.l.strikes("crash") {
 		p.l.tell("process %d dies in %s %s", p.n, p.l.cur.what, at)
+		if j := p.l.cur.job; j != nil && p.l.strikes("crashes again") {
+			p.l.poison[j.m.payload.ClosureID] = closure.MaxCrashes
+		}
 		p.l.kill(p)
 		runtime.Goexit()
 	}

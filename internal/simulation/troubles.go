@@ -90,7 +90,7 @@ func (l *life) outage(dial bool) int {
 			return 0
 		}
 		l.outageUntil = now.Add(l.between("outage", time.Minute, 11*time.Hour))
-		l.outageKind = []int{1, 1, 503, 500, 429, 401}[l.pick("outage", 6)]
+		l.outageKind = []int{1, 1, 503, 500, 429, 401, 400}[l.pick("outage", 7)]
 		l.tell("an outage (%d) until %s", l.outageKind, l.outageUntil.Format(time.DateTime))
 	}
 	if dial && l.outageKind != 1 {
