@@ -90,7 +90,7 @@ func (l *life) copyOf(th *thread) {
 func (l *life) visit(p *process, j *job) {
 	j.ctx, j.cancel = context.WithTimeout(context.Background(), l.timing.Task)
 	th := &thread{p: p, what: fmt.Sprintf("visit of %s v%d (process %d)", l.short(j.m.payload.ClosureID), j.m.payload.Version, p.n), job: j}
-	if n := l.poison[j.m.payload.ClosureID]; n > 0 && l.dice.live {
+	if n := l.poison[j.m.payload.ClosureID]; n > 0 && l.live {
 		l.poison[j.m.payload.ClosureID], j.doom = n-1, 1+l.pick("crashes again", 8)
 	}
 	if !j.over && l.strikes("overlap") {
