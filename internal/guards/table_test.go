@@ -19,7 +19,7 @@ const (
 )
 
 var netOff = []cut{
-	{schema, "CREATE UNIQUE INDEX intents_one_reading", "CREATE INDEX intents_one_reading"},
+	{schema, "CREATE UNIQUE INDEX intents_one_sending", "CREATE INDEX intents_one_sending"},
 	{schema, "CREATE UNIQUE INDEX intents_one_a_day", "CREATE INDEX intents_one_a_day"},
 }
 
