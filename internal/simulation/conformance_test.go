@@ -251,7 +251,7 @@ func newModelled(s *stage) subject {
 
 func (m *modelled) schedule(c closure.Closure) error {
 	msg, at := messageOf(c, closure.Clock{}, time.Now())
-	err := m.l.queue.enqueue(m.l.procs[0].client, msg, at, time.Now())
+	err := m.l.queue.enqueue(msg, at, time.Now())
 	if err == nil {
 		m.l.comes(at)
 	}
@@ -280,7 +280,7 @@ func (m *modelled) each(state taskState, do func(*task)) {
 
 func (m *modelled) look(c closure.Closure) tasks.Seen {
 	msg, _ := messageOf(c, closure.Clock{}, time.Now())
-	seen := m.l.queue.look(m.l.procs[0].client, msg, time.Now())
+	seen := m.l.queue.look(msg, time.Now())
 	seen.At = time.Time{}
 	return seen
 }

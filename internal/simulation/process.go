@@ -31,7 +31,6 @@ type process struct {
 	clock   closure.Clock
 	frozen  time.Time // it stands still until then
 	threads map[*thread]bool
-	client  *client
 	run     *handlers.Runner
 }
 
@@ -39,7 +38,7 @@ const threadsEach = 4 // a worker's concurrency
 
 // begin starts a process anew.
 func (l *life) begin(n int) *process {
-	p := &process{l: l, n: n, alive: true, threads: map[*thread]bool{}, client: newClient()}
+	p := &process{l: l, n: n, alive: true, threads: map[*thread]bool{}}
 	switch {
 	case l.strikes("clock far off"):
 		p.off = time.Duration(l.pick("clock far off", 600)-300) * time.Second
@@ -274,7 +273,7 @@ func (q line) Schedule(_ context.Context, c closure.Closure) error {
 	}
 	now := time.Now().Add(p.off)
 	m, at := messageOf(c, p.clock, time.Now())
-	err := l.queue.enqueue(p.client, m, at.Add(p.off), now)
+	err := l.queue.enqueue(m, at.Add(p.off), now)
 	if err == nil {
 		l.comes(at.Add(p.off))
 	}
@@ -291,7 +290,7 @@ func (q line) Look(_ context.Context, c closure.Closure) (tasks.Seen, error) {
 		return tasks.Seen{}, errNoServer
 	}
 	m, _ := messageOf(c, q.p.clock, time.Now())
-	seen := q.p.l.queue.look(q.p.client, m, time.Now().Add(q.p.off))
+	seen := q.p.l.queue.look(m, time.Now().Add(q.p.off))
 	q.p.l.looked = seen
 	if !seen.At.IsZero() {
 		seen.At = seen.At.Add(-q.p.off)

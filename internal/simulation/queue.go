@@ -19,13 +19,7 @@ import (
 type queue struct {
 	tasks   map[string]*task
 	pending map[string][]string // by queue, the next one first
-	listed  map[string]bool     // queues that Redis has been told of; the inspector knows no others
 }
-
-// client tells Redis of a queue the first time that it enqueues to it, and not again after Redis was emptied.
-type client struct{ told map[string]bool }
-
-func newClient() *client { return &client{map[string]bool{}} }
 
 type task struct {
 	message
@@ -67,14 +61,11 @@ var (
 )
 
 func newQueue() *queue {
-	return &queue{tasks: map[string]*task{}, pending: map[string][]string{}, listed: map[string]bool{}}
+	return &queue{tasks: map[string]*task{}, pending: map[string][]string{}}
 }
 
 // enqueue puts a task there, due at once or at a time. It conflicts while anything stands under its ID, archived included.
-func (q *queue) enqueue(c *client, m message, at, now time.Time) error {
-	if !c.told[m.queue] {
-		c.told[m.queue], q.listed[m.queue] = true, true
-	}
+func (q *queue) enqueue(m message, at, now time.Time) error {
 	if q.tasks[m.key] != nil {
 		return tasks.ErrConflict
 	}
@@ -202,15 +193,10 @@ func (q *queue) recoverLost(now time.Time, delay func(retried int) time.Duration
 func (q *queue) flush() {
 	clear(q.tasks)
 	clear(q.pending)
-	clear(q.listed)
 }
 
-// look is tasks.Queue.Look: where a queue is not listed, the next enqueuing is by a client that tells of it again.
-func (q *queue) look(c *client, m message, now time.Time) tasks.Seen {
-	if !q.listed[m.queue] {
-		clear(c.told)
-		return tasks.Seen{Condition: tasks.Missing}
-	}
+// look is tasks.Queue.Look. That a queue must be listed for Asynq to look into it does not show: Look lists it again.
+func (q *queue) look(m message, now time.Time) tasks.Seen {
 	t := q.tasks[m.key]
 	if t == nil {
 		return tasks.Seen{Condition: tasks.Missing}
