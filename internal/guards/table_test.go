@@ -68,7 +68,7 @@ var guards = []guard{
 	{"adopt what is in the list", []cut{{plan, `	if t, ok := b.match(i); ok {
 		return plan{do: planAdopt, intent: i, transfer: t, why: "an unknown payout is in the list"}
 	}
-`, ""}}, simulated, "a payout that the ledger calls refused or void was made"},
+`, ""}}, simulated, "gave a payout up too early|a payout that the ledger calls refused or void was made"},
 	{
 		"the gate",
 		[]cut{{"handlers/closing.go", "if o, ok, err := v.gate(ctx, a); err != nil || !ok {", "if o, ok, err := v.gate(ctx, a); err != nil && !ok {"}},
