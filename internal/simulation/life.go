@@ -77,7 +77,7 @@ type life struct {
 
 	looked      tasks.Seen // the last answer to a sweep's question
 	sweepAt     time.Time
-	letterAt    time.Time // when a letter may be due
+	lettersAt   []time.Time // when letters may be due, the first one first
 	redisBack   time.Time
 	outageUntil time.Time
 	outageKind  int
@@ -285,9 +285,8 @@ func (l *life) sweepBy(at time.Time) {
 
 // letterBy sees to it that a letter which is owed is looked for.
 func (l *life) letterBy(at time.Time) {
-	if l.letterAt.IsZero() || at.Before(l.letterAt) {
-		l.letterAt = at
-	}
+	l.lettersAt = append(l.lettersAt, at)
+	slices.SortFunc(l.lettersAt, time.Time.Compare)
 	l.sweepBy(at)
 }
 
@@ -301,8 +300,8 @@ func (l *life) sweep() {
 	}
 	defer func() {
 		least := time.Now().Add(l.timing.Sweep*3/4 + l.within("sweep", l.timing.Sweep/2))
-		if !l.letterAt.IsZero() {
-			l.sweepBy(later(l.letterAt, least))
+		if len(l.lettersAt) > 0 {
+			l.sweepBy(later(l.lettersAt[0], least))
 		}
 		if next.IsZero() {
 			return
@@ -311,12 +310,12 @@ func (l *life) sweep() {
 	}()
 	p := l.free()
 	now := time.Now()
-	owed := !l.letterAt.IsZero() && !l.letterAt.After(now)
+	owed := len(l.lettersAt) > 0 && !l.lettersAt[0].After(now)
 	if p == nil || !owed && (next.IsZero() || next.After(now.Add(p.off-l.timing.Grace))) {
 		return // nobody to sweep, or nothing to be found
 	}
-	if owed {
-		l.letterAt = time.Time{}
+	if owed { // the others stay: of a letter's lease and its next attempt the lease is the earlier
+		l.lettersAt = slices.DeleteFunc(l.lettersAt, func(at time.Time) bool { return !at.After(now) })
 	}
 	th := &thread{p: p, what: fmt.Sprintf("sweep (process %d)", p.n)}
 	l.start(th, func() {

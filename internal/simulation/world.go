@@ -88,6 +88,7 @@ func (l *life) account() sim.Spec {
 			worth = worth.Add(p.Qty.Mul(p.Price))
 		}
 		s.DailyLimit = worth.Div(decimal.NewFromInt(int64(2 + l.pick("several payouts", 3)))).Ceil().Add(decimal.NewFromInt(1))
+		s.DailyLimit = decimal.Max(s.DailyLimit, decimal.NewFromInt(50)) // of an empty account, too, into which something comes
 	}
 	days := func(k Kind, n int) sim.Duration { return sim.Duration(l.within(k, time.Duration(n)*24*time.Hour)) }
 	add := func(e sim.Event) { s.Events = append(s.Events, e) }
