@@ -32,7 +32,7 @@ simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind;
 	@SEEDS=$(or $(SEEDS),1000) SEED=$(SEED) FAULTS=$(FAULTS) WITHOUT="$(WITHOUT)" go test -count=1 -timeout 0 -run '^TestSimulate$$' -v ./internal/simulation
 
 .PHONY: chaos
-chaos: ## 2,000 closures on real servers while workers, servers and the network break, and then an audit: about half an hour
+chaos: ## 2,000 closures on real servers while workers, servers and the network break, and then an audit (CLOSURES=n)
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
 
