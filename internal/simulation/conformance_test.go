@@ -46,9 +46,9 @@ func timing() closure.Timing {
 
 // act is what the handler does at a delivery.
 type act struct {
-	hang   time.Duration
-	before string // enqueue this first, and note whether it conflicts
-	err    error
+	hang time.Duration
+	then string // enqueue this after the hang, and note whether it conflicts
+	err  error
 }
 
 // script is what is done to a queue, and what its handler does.
@@ -109,11 +109,11 @@ func (s *stage) handled(id string, retried int, sleep func(time.Duration)) error
 	if acts := s.acts[id]; n < len(acts) {
 		a = acts[n]
 	}
-	if a.before != "" {
-		s.enqueue(a.before, 0)
-	}
 	if a.hang > 0 {
 		sleep(a.hang)
+	}
+	if a.then != "" {
+		s.enqueue(a.then, 0)
 	}
 	return a.err
 }
@@ -325,8 +325,8 @@ func scripts() map[string]script {
 		"RetriesUsedUp":         {[]func(*stage){enqueue("a", 0), wait(rest), enqueue("a", 0)}, map[string][]act{"a": fails(20)}},
 		"SkipRetryArchives":     {[]func(*stage){enqueue("a", 0), wait(rest), enqueue("a", 0)}, map[string][]act{"a": {{err: fmt.Errorf("x: %w", asynq.SkipRetry)}}}},
 		"NotCounted":            {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{err: handlers.ErrNotCounted}, {err: handlers.ErrNotCounted}, {err: errBroken}, {err: handlers.ErrNotCounted}}}},
-		"OwnIDConflictsInside":  {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{before: "a"}}}},
-		"NextOneInside":         {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{before: "b"}}, "b": {{before: "a", hang: time.Second}}}},
+		"OwnIDConflictsInside":  {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{then: "a"}}}},
+		"NextOneInside":         {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{then: "b"}}, "b": {{then: "a", hang: time.Second}}}}, // the second of "b" is for "a" to be done
 		"LongWorkKeepsItsLease": {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{hang: 45 * time.Second}}}},
 		"BeyondItsTimeout":      {[]func(*stage){enqueue("a", 0), wait(rest)}, map[string][]act{"a": {{hang: 70 * time.Second}}}},
 		"KilledAtWork":          {[]func(*stage){enqueue("a", 0), until("a", 1), kill, wait(rest)}, map[string][]act{"a": {{hang: 20 * time.Second}}}},
@@ -352,7 +352,7 @@ func random(seed uint64) script {
 				{err: fmt.Errorf("x: %w", asynq.SkipRetry)},
 				{hang: 40 * time.Second},
 				{hang: 70 * time.Second},
-				{before: ids[r.IntN(3)]},
+				{then: ids[r.IntN(3)], hang: time.Second}, // so that whoever enqueued this one is done: Asynq may fetch it before that
 			}[r.IntN(7)])
 		}
 	}
