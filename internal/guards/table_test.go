@@ -132,7 +132,8 @@ var guards = []guard{
 	{"the freshness of what was read", []cut{{door, "age < 0 || age > v.Timing.Fresh {", "age < 0 {"}}, visiting("TestReadsThatAreTooOldAreNotActedOn/"), "by a list that is"},
 	{"the broker's clock", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if _ = skew; !known {"}}, visiting("TestClocksThatDifferSendNothing/Ahead"), "FAIL: TestClocks"},
 	{"the broker's clock is known", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if _ = known; skew.Abs() > v.Timing.Skew {"}}, visiting("TestClocksThatDifferSendNothing/NoDate"), "FAIL: TestClocks"},
-	{"the banking day of the books", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if e.Payout == nil && false {\n			return &notNow"},
+	{"the banking day of the books", []cut{
+		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if e.Payout == nil && false {\n			return &notNow"},
 		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}, // the look behind it
 	}, visiting("TestAPayoutKeepsToItsBankingDay/WhileTheBooksAreRead"), "was claimed for"},
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
