@@ -76,6 +76,14 @@ type wire struct {
 }
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.trip(r)
+	if resp != nil && w.l.Skew != 0 {
+		resp.Header.Set("Date", time.Now().Add(w.l.Skew).UTC().Format(http.TimeFormat))
+	}
+	return resp, err
+}
+
+func (w wire) trip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}
