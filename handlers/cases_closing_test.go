@@ -33,7 +33,7 @@ var closingCases = []brokerCase{
 		act: func(l *lab.Lab, c closure.Closure) {
 			paidOut(l, c)
 			chaos(l, sim.Rule{Method: http.MethodGet, Path: "/v1/trading/accounts/*/positions", Fault: sim.FaultError, Status: 500})
-			l.Drive(10 * day)
+			l.Drive(2 * day)
 			if now := l.Get(c.ID); now.State != closure.Running || now.Reason != closure.BrokerOutage || now.Phase != closure.Closing {
 				l.TB.Errorf("%s in %s: %s: %s", now.State, now.Phase, now.Reason, now.Why)
 			}
@@ -72,7 +72,7 @@ var closingCases = []brokerCase{
 	},
 	{
 		name:  "34_StatusNobodyHasHeardOf",
-		spec:  sim.Spec{Cash: d("60"), Events: []sim.Event{{Type: "status", Status: "HIBERNATING", For: days(14)}}},
+		spec:  sim.Spec{Cash: d("60"), Events: []sim.Event{{Type: "status", Status: "HIBERNATING", For: days(1)}}},
 		waits: []closure.Reason{closure.AccountNotActive},
 		paid:  []string{"60.00"},
 	},

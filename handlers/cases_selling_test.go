@@ -94,7 +94,7 @@ var sellingCases = []brokerCase{
 	},
 	{
 		name:  "07_HaltedSymbol",
-		spec:  sim.Spec{Cash: d("1"), Positions: []sim.PositionSpec{{Symbol: "HALT", Qty: d("10"), Price: d("8"), Halted: true, Resumes: days(9)}}},
+		spec:  sim.Spec{Cash: d("1"), Positions: []sim.PositionSpec{{Symbol: "HALT", Qty: d("10"), Price: d("8"), Halted: true, Resumes: days(28)}}},
 		waits: []closure.Reason{closure.Halted, closure.MarketClosed},
 		paid:  []string{"81.00"},
 	},
@@ -162,7 +162,7 @@ var sellingCases = []brokerCase{
 		name: "12_TradingBlocked",
 		spec: sim.Spec{
 			Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}, TradingBlocked: true,
-			Events: []sim.Event{{Type: "unblock", What: "trading", After: days(14)}},
+			Events: []sim.Event{{Type: "unblock", What: "trading", After: days(1)}},
 		},
 		waits: []closure.Reason{closure.AccountBlocked},
 		paid:  []string{"610.00"},
@@ -170,7 +170,7 @@ var sellingCases = []brokerCase{
 	{
 		name: "12_AccountBlocked",
 		spec: sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}, Events: []sim.Event{
-			{Type: "block", What: "account", After: hours(20), For: days(14)},
+			{Type: "block", What: "account", After: hours(1), For: days(1)},
 		}},
 		waits: []closure.Reason{closure.AccountBlocked},
 		paid:  []string{"610.00"},

@@ -33,7 +33,7 @@ func liquidation(ctx context.Context, v *Visit) (closure.Outcome, error) {
 		return closure.Park(0, closure.AccountBlocked, "the broker has blocked trading in the account"), nil
 	}
 	if a.TradeSuspendedByUser {
-		return closure.Park(0, closure.TradeSuspended, closure.Reasons[closure.TradeSuspended].Title), nil
+		return closure.Park(seldom, closure.TradeSuspended, closure.Reasons[closure.TradeSuspended].Title), nil
 	}
 	orders, err := v.Broker.OpenOrders(ctx, v.Closure.AccountID)
 	if err != nil {
@@ -182,9 +182,10 @@ func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closur
 
 func (v *Visit) waitForFills(own []alpaca.Order) closure.Outcome {
 	var symbols []string
-	halted, bell := false, true
+	halted, again, bell := false, true, true
 	for _, o := range own {
 		symbols = append(symbols, o.Symbol)
+		again = again && v.idle(o.AssetID)
 		crypto := alpaca.StatusIs(o.AssetClass, alpaca.Crypto)
 		bell = bell && !crypto
 		if o.CreatedAt == nil {
@@ -199,9 +200,27 @@ func (v *Visit) waitForFills(own []alpaca.Order) closure.Outcome {
 	case bell && !v.Calendar.Open(v.Now):
 		return v.untilOpen("closing orders for " + at + " wait for the market")
 	case halted:
-		return closure.Park(seldom, closure.Halted, at+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
+		return halts(seldom, symbols)
+	case again:
+		return halts(0, symbols)
 	}
 	return closure.Wait(0, closure.OrdersOpen, "closing orders for "+at+" are at the market")
+}
+
+// idle says whether the last order for an asset lived through its session and nothing of it was filled: a halt that goes on,
+// whose next session uses up no limit from its first minute.
+func (v *Visit) idle(asset string) bool {
+	for _, i := range slices.Backward(v.Intents) {
+		if i.Kind == closure.OrderIntent && i.Subject == asset && i.Finished != "" {
+			return i.Finished == "expired" && i.FilledQty.Valid && i.FilledQty.Decimal.IsZero()
+		}
+	}
+	return false
+}
+
+// halts waits for what does not trade, in the same words however it was found out.
+func halts(d time.Duration, symbols []string) closure.Outcome {
+	return closure.Park(d, closure.Halted, strings.Join(symbols, ", ")+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
 }
 
 // untilOpen waits for the session, with the reason said. A little after the bell, so that the open's rush is over.

@@ -20,7 +20,7 @@ var sold = []string{alpaca.Equity, alpaca.Option, alpaca.Crypto}
 // waits for no bell.
 func (v *Visit) sell(ctx context.Context, positions []alpaca.Position) (closure.Outcome, error) {
 	var ask []Effect
-	var held []string
+	var held, idle []string
 	open := v.Calendar.Open(v.Now)
 	short := slices.ContainsFunc(positions, alpaca.Position.Short)
 	for _, p := range positions {
@@ -35,6 +35,9 @@ func (v *Visit) sell(ctx context.Context, positions []alpaca.Position) (closure.
 			held = append(held, p.Symbol)
 		case len(ask) < batch && (open || crypto):
 			ask = append(ask, v.close(p))
+			if v.idle(p.AssetID) {
+				idle = append(idle, p.Symbol)
+			}
 		}
 	}
 	switch {
@@ -53,6 +56,9 @@ func (v *Visit) sell(ctx context.Context, positions []alpaca.Position) (closure.
 		if i.State == closure.IntentRefused && !forNow(i) && !heldByOrders(i) {
 			return v.notSold(ctx, i), nil
 		}
+	}
+	if len(idle) == len(ask) {
+		return halts(0, idle), nil
 	}
 	return closure.Wait(0, closure.Selling, closure.Count(len(ask), "closing order")+" on the way"), nil
 }
