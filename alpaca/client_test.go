@@ -77,10 +77,11 @@ func TestNothingShowsTheKey(t *testing.T) {
 
 func TestNumbersAreReadInEveryForm(t *testing.T) {
 	t.Parallel()
+	const blocks = `{"id":"` + accountID + `","trading_blocked":false,"transfers_blocked":false,"account_blocked":false,"trade_suspended_by_user":false,"cash":`
 	for body, want := range map[string]string{
 		`"1.50"`: "1.5", `1.5`: "1.5", `null`: "unknown", `""`: "unknown", `"-23140.2"`: "-23140.2", `0`: "0", `"0.000000001"`: "0.000000001",
 	} {
-		a, err := answering(t, `{"id":"`+accountID+`","cash":`+body+`}`).TradingAccount(t.Context(), accountID)
+		a, err := answering(t, blocks+body+`}`).TradingAccount(t.Context(), accountID)
 		if err != nil {
 			t.Errorf("cash %s: %v", body, err)
 			continue
@@ -97,8 +98,42 @@ func TestNumbersAreReadInEveryForm(t *testing.T) {
 		}
 	}
 	for _, body := range []string{`"abc"`, `{}`, `true`, `1e999999999`} {
-		if _, err := answering(t, `{"id":"`+accountID+`","cash":`+body+`}`).TradingAccount(t.Context(), accountID); err == nil || Unavailable(err) {
+		if _, err := answering(t, blocks+body+`}`).TradingAccount(t.Context(), accountID); err == nil || Unavailable(err) {
 			t.Errorf("cash %s: %v", body, err)
+		}
+	}
+}
+
+// TestABlockThatIsLeftOutIsNoPermission: the broker's description has the four in every answer. Of a closed account nobody
+// asks.
+func TestABlockThatIsLeftOutIsNoPermission(t *testing.T) {
+	t.Parallel()
+	all := []string{"trading_blocked", "transfers_blocked", "account_blocked", "trade_suspended_by_user"}
+	says := func(status, without, null string) string {
+		body := `{"id":"` + accountID + `","status":"` + status + `","admin_configurations":null`
+		for _, name := range all {
+			switch name {
+			case without:
+			case null:
+				body += `,"` + name + `":null`
+			default:
+				body += `,"` + name + `":true`
+			}
+		}
+		return body + "}"
+	}
+	a, err := answering(t, says("ACTIVE", "", "")).TradingAccount(t.Context(), accountID)
+	if err != nil || !a.TradingBlocked || !a.TransfersBlocked || !a.AccountBlocked || !a.TradeSuspendedByUser || a.Admin.OutgoingTransfersBlocked {
+		t.Errorf("%+v, %v", a, err)
+	}
+	for _, name := range all {
+		for _, body := range []string{says("ACTIVE", name, ""), says("ACTIVE", "", name), says("", name, "")} {
+			if _, err := answering(t, body).TradingAccount(t.Context(), accountID); err == nil || Unavailable(err) || !strings.Contains(err.Error(), "blocked") {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+		if _, err := answering(t, says("ACCOUNT_CLOSED", name, "")).TradingAccount(t.Context(), accountID); err != nil {
+			t.Errorf("a closed account without %s: %v", name, err)
 		}
 	}
 }

@@ -38,17 +38,31 @@ func (c *Client) Account(ctx context.Context, id string) (Account, error) {
 	return a, nil
 }
 
-// TradingAccount reads balances and blocks. A balance that the broker leaves out stays unknown.
+// TradingAccount reads balances and blocks. A balance that the broker leaves out stays unknown. A block can't: false would
+// let us trade and pay where nobody said so. The description has all four in every answer, so that one that is absent or
+// null makes the answer unreadable; only of a closed account nobody needs to know them.
 func (c *Client) TradingAccount(ctx context.Context, id string) (TradingAccount, error) {
-	var a TradingAccount
 	path := tradingPath(id) + "/account"
+	var a struct {
+		TradingAccount
+		Trading   *bool `json:"trading_blocked"`
+		Transfers *bool `json:"transfers_blocked"`
+		Account   *bool `json:"account_blocked"`
+		Suspended *bool `json:"trade_suspended_by_user"`
+	}
 	if err := c.get(ctx, path, nil, &a); err != nil {
 		return TradingAccount{}, err
 	}
 	if !strings.EqualFold(a.ID, id) {
 		return TradingAccount{}, newAnswerError(nil, "GET", path, errors.New("it is not about that account"))
 	}
-	return a, nil
+	switch {
+	case a.Trading != nil && a.Transfers != nil && a.Account != nil && a.Suspended != nil:
+		a.TradingBlocked, a.TransfersBlocked, a.AccountBlocked, a.TradeSuspendedByUser = *a.Trading, *a.Transfers, *a.Account, *a.Suspended
+	case !Closed(a.Status):
+		return TradingAccount{}, newAnswerError(nil, "GET", path, errors.New("it does not say whether the account is blocked"))
+	}
+	return a.TradingAccount, nil
 }
 
 // Positions reads everything the account holds; the broker gives it on one page.
@@ -284,6 +298,19 @@ func (c *Client) Subscribed(ctx context.Context, id string) (bool, error) {
 		query.Set("page_token", page.Next)
 	}
 	return false, newAnswerError(nil, "GET", path, errors.New("the list does not end"))
+}
+
+// Asset reads whether something can be traded at all, by its symbol or its id.
+func (c *Client) Asset(ctx context.Context, symbolOrID string) (Asset, error) {
+	var a Asset
+	path := "/v1/assets/" + url.PathEscape(symbolOrID)
+	if err := c.get(ctx, path, nil, &a); err != nil {
+		return Asset{}, err
+	}
+	if a.ID == "" || a.Status == "" {
+		return Asset{}, newAnswerError(nil, "GET", path, errors.New("it has no id or no status"))
+	}
+	return a, nil
 }
 
 // Clock reads whether the market is open and when that changes next.

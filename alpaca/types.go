@@ -48,7 +48,9 @@ type Account struct {
 	Status        string    `json:"status"`
 	CryptoStatus  string    `json:"crypto_status"`
 	Currency      string    `json:"currency"`
-	AccountType   string    `json:"account_type"` // trading, custodial, donor_advised, ira
+	AccountType   string    `json:"account_type"`           // trading, custodial, donor_advised, ira; absent in some answers
+	SubType       string    `json:"account_sub_type"`       // of an ira alone: traditional, roth
+	CustodialType string    `json:"custodial_account_type"` // of a custodial one alone
 	CreatedAt     time.Time `json:"created_at"`
 	Contact       struct {
 		EmailAddress string `json:"email_address"`
@@ -57,9 +59,16 @@ type Account struct {
 		GivenName  string `json:"given_name"`
 		FamilyName string `json:"family_name"`
 	} `json:"identity"`
+	CashInterest struct {
+		USD struct {
+			Status string `json:"status"` // ACTIVE, INACTIVE, PENDING_CHANGE; absent where nobody ever enrolled the account
+		} `json:"USD"`
+	} `json:"cash_interest"`
 }
 
-// TradingAccount is the part of GET /v1/trading/accounts/{id}/account that this service uses.
+// TradingAccount is the part of GET /v1/trading/accounts/{id}/account that this service uses. The four blocks stand in every
+// answer by Alpaca's description, so that one without them, or with null, is no answer: see Client.TradingAccount. What is in
+// admin_configurations overrides a default, and is absent where nobody set it.
 type TradingAccount struct {
 	ID                   string `json:"id"`
 	Status               string `json:"status"`
@@ -68,6 +77,7 @@ type TradingAccount struct {
 	PendingTransferIn    Number `json:"pending_transfer_in"`
 	PendingTransferOut   Number `json:"pending_transfer_out"`
 	AccruedFees          Number `json:"accrued_fees"`
+	PendingRegTAFFees    Number `json:"pending_reg_taf_fees"` // of sales, still to be booked; optional
 	Equity               Number `json:"equity"`
 	LongMarketValue      Number `json:"long_market_value"`
 	TradingBlocked       bool   `json:"trading_blocked"`
@@ -98,12 +108,42 @@ type Position struct {
 	CurrentPrice Number `json:"current_price"`
 }
 
+// Short says whether the position is closed by buying.
+func (p Position) Short() bool {
+	return StatusIs(p.Side, "short") || p.Qty.Valid && p.Qty.Decimal.IsNegative()
+}
+
+// The classes of assets that this service sells.
+const (
+	Equity = "us_equity"
+	Option = "us_option"
+	Crypto = "crypto"
+)
+
+// Multiplier is how many times its price one unit of a class costs: an option's contract is for a hundred shares. A contract
+// that corporate actions have changed may be for another number; the books then don't balance, and a person is asked.
+func Multiplier(class string) decimal.Decimal {
+	if StatusIs(class, Option) {
+		return decimal.NewFromInt(100)
+	}
+	return decimal.NewFromInt(1)
+}
+
+// Asset is the part of GET /v1/assets/{symbol_or_asset_id} that this service uses.
+type Asset struct {
+	ID       string `json:"id"`
+	Symbol   string `json:"symbol"`
+	Status   string `json:"status"` // active, inactive: then it is neither bought nor sold
+	Tradable bool   `json:"tradable"`
+}
+
 // Order is the part of Alpaca's Order that this service uses.
 type Order struct {
 	ID             string     `json:"id"`
 	ClientOrderID  string     `json:"client_order_id"`
 	AssetID        string     `json:"asset_id"`
 	Symbol         string     `json:"symbol"`
+	AssetClass     string     `json:"asset_class"`
 	Side           string     `json:"side"`
 	Status         string     `json:"status"`
 	Qty            Number     `json:"qty"`
@@ -188,6 +228,9 @@ func (t Transfer) Fate() (f Fate, known bool) {
 	}
 	return InFlight, false
 }
+
+// InReview says whether the broker's people have yet to let the transfer go.
+func (t Transfer) InReview() bool { return StatusIs(t.Status, "APPROVAL_PENDING") }
 
 // Ended says whether the transfer's fate is one of the three ends.
 func (t Transfer) Ended() bool { f, _ := t.Fate(); return f != InFlight }

@@ -36,7 +36,7 @@ type OrderRequest struct {
 	Type           string `json:"type"`
 	TimeInForce    string `json:"time_in_force"`
 	ClientOrderID  string `json:"client_order_id"`
-	PositionIntent string `json:"position_intent"`
+	PositionIntent string `json:"position_intent,omitempty"`
 }
 
 // PayOut asks for an ACH transfer to the customer's bank. Anything below a cent is cut off, never rounded up.
@@ -49,7 +49,9 @@ func PayOut(account, relationshipID string, amount decimal.Decimal) Write {
 	})}
 }
 
-// CloseOrder asks to close qty of a position at the market: a long one is sold, a short one bought back.
+// CloseOrder asks to close qty of a position at the market: a long one is sold, a short one bought back. Crypto trades at any
+// hour and takes no day orders; it is named by its asset's id, since its symbol is written with a slash here and without one
+// there, and it has no intent, since it can't be sold short.
 func CloseOrder(account string, p Position, qty decimal.Decimal, clientOrderID string) Write {
 	r := OrderRequest{
 		Symbol:         p.Symbol,
@@ -60,7 +62,10 @@ func CloseOrder(account string, p Position, qty decimal.Decimal, clientOrderID s
 		ClientOrderID:  clientOrderID,
 		PositionIntent: "sell_to_close",
 	}
-	if StatusIs(p.Side, "short") {
+	switch {
+	case StatusIs(p.AssetClass, Crypto):
+		r.Symbol, r.TimeInForce, r.PositionIntent = p.AssetID, "gtc", ""
+	case p.Short():
 		r.Side, r.PositionIntent = "buy", "buy_to_close"
 	}
 	return Write{Method: http.MethodPost, Path: tradingPath(account) + "/orders", Body: encode(r)}

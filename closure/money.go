@@ -1,6 +1,10 @@
 package closure
 
-import "github.com/shopspring/decimal"
+import (
+	"strconv"
+
+	"github.com/shopspring/decimal"
+)
 
 // Cent is the smallest sum that counts; a residue below it counts as nothing.
 var Cent = decimal.New(1, -2)
@@ -10,6 +14,14 @@ func Cents(d decimal.Decimal) decimal.Decimal { return d.Truncate(2) }
 
 // USD writes a sum with its two places.
 func USD(d decimal.Decimal) string { return d.StringFixed(2) }
+
+// Count writes a number of things: "1 position", "3 positions".
+func Count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
+}
 
 // Least is the smallest of the sums.
 func Least(first decimal.Decimal, rest ...decimal.Decimal) decimal.Decimal {

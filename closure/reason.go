@@ -40,10 +40,15 @@ const (
 	ExcessNoted      Reason = "excess_noted"
 	WentBackNote     Reason = "went_back"
 
-	Halted Reason = "halted"
+	Halted      Reason = "halted"
+	FeesAccrued Reason = "fees_accrued"
 
 	CredentialsRefused Reason = "credentials_refused"
 	AccountBlocked     Reason = "account_blocked"
+	TradeSuspended     Reason = "trade_suspended"
+	SharesHeld         Reason = "shares_held"
+	CashHeld           Reason = "cash_held"
+	TransferReview     Reason = "transfer_review"
 	TransfersBlocked   Reason = "transfers_blocked"
 	AccountNotActive   Reason = "account_not_active"
 	LimitReached       Reason = "limit_reached"
@@ -51,12 +56,16 @@ const (
 	NegativeCash       Reason = "negative_cash"
 	BankGone           Reason = "bank_gone"
 	TransferRefused    Reason = "transfer_refused"
+	BelowMinimum       Reason = "below_minimum"
+	NotPermitted       Reason = "withdrawal_not_permitted"
 	TransferFailed     Reason = "transfer_failed"
 	ReturnedTwice      Reason = "returned_twice"
 	UnknownTransfer    Reason = "unknown_transfer"
 	LateTransfer       Reason = "late_transfer"
 	Unexplained        Reason = "unexplained_money"
 	OrderRefused       Reason = "order_refused"
+	InactiveAsset      Reason = "inactive_asset"
+	Rebalanced         Reason = "rebalancing_subscription"
 	Unsupported        Reason = "unsupported_asset"
 	CloseRefused       Reason = "close_refused"
 	LedgerWentBack     Reason = "ledger_went_back"
@@ -104,10 +113,15 @@ var Reasons = map[Reason]Info{
 	ExcessNoted:      {Title: "more money is there than the books explain; looking again after the next morning's booking"},
 	WentBackNote:     {Title: "something reappeared in the account"},
 
-	Halted: {Title: "a closing order is at the market and does not fill: the asset is probably halted; it is tried again each session"},
+	Halted:      {Title: "a closing order is at the market and does not fill: the asset is probably halted; it is tried again each session"},
+	FeesAccrued: {Title: "fees are accrued and not booked yet"},
 
 	CredentialsRefused: {Title: "the broker refuses this service's credentials", Who: Operator, Hint: "Check the API key and secret and the environment they belong to. The closure goes on by itself when they are accepted."},
 	AccountBlocked:     {Title: "the broker has blocked the account", Who: Broker, Hint: "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
+	TradeSuspended:     {Title: "trading is suspended by the account's own setting (suspend_trade)", Who: Operator, Hint: "Set suspend_trade to false in the account's configuration; the closure goes on by itself then."},
+	SharesHeld:         {Title: "the broker holds shares back that no open order is for", Who: Broker, Hint: "Ask the broker what holds them: a transfer to another firm, a lock-up, an option that they cover. The closure goes on by itself when they are free."},
+	CashHeld:           {Title: "everything has settled, and the broker does not let the cash be withdrawn", Who: Broker, Hint: "Ask the broker why the cash is held, with the sums named here; the closure goes on by itself when it is released."},
+	TransferReview:     {Title: "the broker looks at a transfer by hand (APPROVAL_PENDING)", Who: Broker, Hint: "Ask the broker about the review; the closure goes on by itself when it is over."},
 	TransfersBlocked:   {Title: "the broker has blocked transfers out of the account", Who: Broker, Hint: "Ask the broker to lift the block; the closure goes on by itself when it is lifted."},
 	AccountNotActive:   {Title: "the account's status allows no transfer or trade", Who: Broker, Hint: "Ask the broker what the account's status needs; the closure goes on by itself when it is ACTIVE again."},
 	LimitReached:       {Title: "the phase took longer than its limit", Who: Operator, Hint: "Look at the account at the broker; resume gives the phase its full limit again."},
@@ -115,13 +129,17 @@ var Reasons = map[Reason]Info{
 	NegativeCash:       {Title: "the account owes money", Who: Operator, Hint: "The customer pays in, or the firm covers the sum by a journal; then resume.", Tell: "your account owes money, which has to be settled before it can be closed"},
 	BankGone:           {Title: "the chosen bank is gone, not approved any more, or changed", Who: Customer, Hint: "Relink the bank, then cancel and initiate again with the new relationship, or pay by hand. Another bank is never chosen by itself.", Tell: "Link that bank account again, or another one in your name, then contact us: we will start the closing anew and pay out to it."},
 	TransferRefused:    {Title: "the broker refused the transfer", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "the payout to your bank account could not be made"},
+	BelowMinimum:       {Title: "what is left is less than the broker pays out by ACH", Who: Operator, Hint: "Have the firm journal the sum out of the account (JNLC) and pay the customer another way; then resume.", Tell: "what is left in your account is too little for a transfer to your bank"},
+	NotPermitted:       {Title: "the broker permits no withdrawal from the account (its withdrawable_status)", Who: Broker, Hint: "Ask the broker to permit withdrawals; then resume.", Tell: "the payout to your bank account could not be made"},
 	TransferFailed:     {Title: "the broker rejected or cancelled the transfer", Who: Operator, Hint: "The money is still in the account. Read the reason in the event; mend the cause, then resume to pay again.", Tell: "the payout to your bank account was not carried out; the money is still in your account"},
 	ReturnedTwice:      {Title: "the bank returned the money twice", Who: Customer, Hint: "The customer's bank does not take the money: check the bank with the customer, then pay by hand or relink.", Tell: "Ask your bank why it does not take the money, then contact us about another way to be paid."},
 	UnknownTransfer:    {Title: "nobody knows whether a transfer was made", Who: Operator, Hint: "Compare with the broker: adopt the transfer's id if it exists, or void the intent if the broker confirms that it does not."},
 	LateTransfer:       {Title: "a transfer given up for lost appeared after all", Who: Operator, Hint: "Compare the transfers with the customer's cash before anything else is sent; then resume."},
 	Unexplained:        {Title: "more money is in the account than the books explain", Who: Operator, Hint: "Find where it came from at the broker; resume pays it out as well."},
-	OrderRefused:       {Title: "the broker refused a closing order", Who: Operator, Hint: "Read the broker's words in the event; mend the cause (halted, inactive, blocked), then resume.", Tell: "something that your account holds could not be sold"},
-	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close options or crypto positions by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
+	OrderRefused:       {Title: "the broker refused a closing order", Who: Operator, Hint: "Read the broker's words in the event; mend the cause (halted, blocked, too little to be sold), then resume.", Tell: "something that your account holds could not be sold"},
+	InactiveAsset:      {Title: "an asset is neither bought nor sold any more: delisted, or worthless", Who: Broker, Hint: "Ask the broker's operations to remove the position or to liquidate it; then resume.", Tell: "something that your account holds can no longer be sold"},
+	Rebalanced:         {Title: "the account is subscribed to a rebalancing portfolio, so nothing in it can be sold by hand", Who: Operator, Hint: "Cancel its rebalancing runs and delete the subscription at the broker, then resume.", Tell: "something that your account holds could not be sold"},
+	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close the position by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
 	CloseRefused:       {Title: "the broker refused to close the account", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "everything is sold and paid out, and the account itself could not be closed yet"},
 	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Hint: "Stop the workers and run the ledger's reconcile before anything is resumed."},
 	RetriesUsedUp:      {Title: "the same step failed again and again", Who: Operator, Hint: "Read the error; when its cause is mended, resume."},

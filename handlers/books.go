@@ -189,6 +189,8 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 	own := b.claimed()
 	for _, t := range b.Transfers {
 		switch {
+		case t.InReview():
+			return false, inReview(t)
 		case !t.Ended():
 			if _, mine := own[t.ID]; mine {
 				return false, underWay(t.Amount.Decimal)
@@ -212,6 +214,11 @@ func (b Books) quiet() (ok bool, pending closure.Outcome) {
 // it would tell it again.
 func underWay(amount decimal.Decimal) closure.Outcome {
 	return closure.Wait(0, closure.TransferPending, "the payout of "+usd(amount)+" is on its way")
+}
+
+// inReview waits for the broker's people, who take what time they take.
+func inReview(t alpaca.Transfer) closure.Outcome {
+	return closure.Park(0, closure.TransferReview, "the broker looks at a transfer of "+usd(t.Amount.Decimal)+" by hand")
 }
 
 func (b Books) morningAfter(t time.Time, what string) closure.Outcome {

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,11 @@ func liquidation(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	if err != nil || !ok {
 		return o, err
 	}
-	if a.TradingBlocked || a.TradeSuspendedByUser {
+	if a.TradingBlocked {
 		return closure.Park(0, closure.AccountBlocked, "the broker has blocked trading in the account"), nil
+	}
+	if a.TradeSuspendedByUser {
+		return closure.Park(seldom, closure.TradeSuspended, closure.Reasons[closure.TradeSuspended].Title), nil
 	}
 	orders, err := v.Broker.OpenOrders(ctx, v.Closure.AccountID)
 	if err != nil {
@@ -101,11 +105,11 @@ func (v *Visit) settleOrders(ctx context.Context, open []alpaca.Order) (o closur
 	if len(again) == 0 {
 		return o, true, nil
 	}
-	if !v.Calendar.Open(v.Now) {
+	if !v.Calendar.Open(v.Now) && !slices.ContainsFunc(again, func(e Effect) bool { return anyHour(*e.Again) }) {
 		return v.untilOpen("an order whose outcome is unknown is sent again when the market opens"), false, nil
 	}
 	again = again[:min(len(again), batch)]
-	if _, err := v.Do(ctx, fmt.Sprintf("send %d orders again that the broker does not have", len(again)), again...); err != nil {
+	if _, err := v.Do(ctx, fmt.Sprintf("send %s again that the broker does not have", closure.Count(len(again), "order")), again...); err != nil {
 		return o, false, err
 	}
 	return closure.Wait(0, closure.Selling, "closing orders were sent again"), false, nil
@@ -123,7 +127,7 @@ func (v *Visit) finish(i closure.Intent, order alpaca.Order, text string) {
 	i.FilledQty = order.FilledQty.NullDecimal
 	detail := map[string]any{"status": i.Finished, "symbol": order.Symbol}
 	if order.FilledQty.Valid && order.FilledAvgPrice.Valid {
-		p := order.FilledQty.Decimal.Mul(order.FilledAvgPrice.Decimal)
+		p := order.FilledQty.Decimal.Mul(order.FilledAvgPrice.Decimal).Mul(alpaca.Multiplier(order.AssetClass))
 		if strings.EqualFold(order.Side, "buy") {
 			p = p.Neg()
 		}
@@ -157,7 +161,7 @@ func (v *Visit) split(orders []alpaca.Order) (own, others []alpaca.Order) {
 }
 
 func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closure.Outcome, error) {
-	why := fmt.Sprintf("%d open orders must be gone before anything is sold", len(orders))
+	why := closure.Count(len(orders), "open order") + " must be gone before anything is sold"
 	var ask []Effect
 	for _, o := range orders {
 		if strings.EqualFold(o.Status, "pending_cancel") || len(ask) == batch {
@@ -166,7 +170,7 @@ func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closur
 		ask = append(ask, Effect{Kind: closure.CancelIntent, Write: alpaca.CancelOrder(v.Closure.AccountID, o.ID), Subject: o.ID})
 	}
 	if len(ask) > 0 {
-		if _, err := v.Do(ctx, fmt.Sprintf("cancel %d open orders", len(ask)), ask...); err != nil {
+		if _, err := v.Do(ctx, "cancel "+closure.Count(len(ask), "open order"), ask...); err != nil {
 			return closure.Outcome{}, err
 		}
 	}
@@ -178,82 +182,49 @@ func (v *Visit) cancelOrders(ctx context.Context, orders []alpaca.Order) (closur
 
 func (v *Visit) waitForFills(own []alpaca.Order) closure.Outcome {
 	var symbols []string
-	halted := false
+	halted, again, bell := false, true, true
 	for _, o := range own {
 		symbols = append(symbols, o.Symbol)
-		if o.CreatedAt != nil && v.Calendar.OpenTime(*o.CreatedAt, v.Now) > haltedAfter {
+		again = again && v.idle(o.AssetID)
+		crypto := alpaca.StatusIs(o.AssetClass, alpaca.Crypto)
+		bell = bell && !crypto
+		if o.CreatedAt == nil {
+			continue
+		}
+		if v.Calendar.OpenTime(*o.CreatedAt, v.Now) > haltedAfter || crypto && v.Now.Sub(*o.CreatedAt) > haltedAfter {
 			halted = true
 		}
 	}
 	at := strings.Join(symbols, ", ")
 	switch {
-	case !v.Calendar.Open(v.Now):
+	case bell && !v.Calendar.Open(v.Now):
 		return v.untilOpen("closing orders for " + at + " wait for the market")
 	case halted:
-		return closure.Park(seldom, closure.Halted, at+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
+		return halts(seldom, symbols)
+	case again:
+		return halts(0, symbols)
 	}
 	return closure.Wait(0, closure.OrdersOpen, "closing orders for "+at+" are at the market")
+}
+
+// idle says whether the last order for an asset lived through its session and nothing of it was filled: a halt that goes on,
+// whose next session uses up no limit from its first minute.
+func (v *Visit) idle(asset string) bool {
+	for _, i := range slices.Backward(v.Intents) {
+		if i.Kind == closure.OrderIntent && i.Subject == asset && i.Finished != "" {
+			return i.Finished == "expired" && i.FilledQty.Valid && i.FilledQty.Decimal.IsZero()
+		}
+	}
+	return false
+}
+
+// halts waits for what does not trade, in the same words however it was found out.
+func halts(d time.Duration, symbols []string) closure.Outcome {
+	return closure.Park(d, closure.Halted, strings.Join(symbols, ", ")+" does not trade although the market is open, probably a halt; the order stays and is tried again each session")
 }
 
 // untilOpen waits for the session, with the reason said. A little after the bell, so that the open's rush is over.
 func (v *Visit) untilOpen(what string) closure.Outcome {
 	open := v.Calendar.NextOpen(v.Now)
 	return closure.WaitUntil(open.Add(time.Minute), closure.MarketClosed, fmt.Sprintf("%s; the market opens %s", what, newYork(open)))
-}
-
-// sell asks for one order a position, each with an id of its own for closure, asset and attempt.
-func (v *Visit) sell(ctx context.Context, positions []alpaca.Position) (closure.Outcome, error) {
-	var ask []Effect
-	var held []string
-	for _, p := range positions {
-		if !alpaca.StatusIs(p.AssetClass, "us_equity") {
-			return closure.Fail(closure.Unsupported, fmt.Sprintf("the account holds %s (%s)", p.Symbol, p.AssetClass)), nil
-		}
-		if !p.Qty.Valid {
-			return closure.Outcome{}, fmt.Errorf("read positions: the broker left out the quantity of %s", p.Symbol)
-		}
-		if p.QtyAvailable.Valid && p.QtyAvailable.Decimal.Abs().LessThan(p.Qty.Decimal.Abs()) {
-			held = append(held, p.Symbol)
-			continue
-		}
-		if len(ask) == batch {
-			continue
-		}
-		attempt := v.attempts(p.AssetID) + 1
-		id := fmt.Sprintf("%s-%s-%d", v.Closure.ID, p.AssetID, attempt)
-		ask = append(ask, Effect{
-			Kind: closure.OrderIntent, Write: alpaca.CloseOrder(v.Closure.AccountID, p, p.Qty.Decimal.Abs(), id),
-			Subject: p.AssetID, Attempt: attempt, ClientOrderID: id,
-		})
-	}
-	if !v.Calendar.Open(v.Now) {
-		return v.untilOpen(fmt.Sprintf("%d positions are to be sold", len(positions))), nil
-	}
-	if len(ask) == 0 {
-		return closure.Wait(0, closure.Selling, "shares of "+strings.Join(held, ", ")+" are still held by orders that are going"), nil
-	}
-	intents, err := v.Do(ctx, fmt.Sprintf("sell %d of %d positions", len(ask), len(positions)), ask...)
-	if err != nil {
-		return closure.Outcome{}, err
-	}
-	if i, ok := refused(intents); ok && !forNow(i) && !heldByOrders(i) {
-		return closure.Fail(closure.OrderRefused, "the broker refused a closing order: "+i.Answer), nil
-	}
-	return closure.Wait(0, closure.Selling, fmt.Sprintf("%d positions are being sold", len(positions))), nil
-}
-
-// heldByOrders is the one refusal of an order that time mends: shares that a dying order still holds.
-func heldByOrders(i closure.Intent) bool {
-	return strings.Contains(i.Answer, "insufficient qty available")
-}
-
-// attempts counts the orders for an asset so far, whatever became of them.
-func (v *Visit) attempts(asset string) int {
-	n := 0
-	for _, i := range v.Intents {
-		if i.Kind == closure.OrderIntent && i.Subject == asset {
-			n = max(n, i.Attempt)
-		}
-	}
-	return n
 }

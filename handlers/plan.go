@@ -135,6 +135,9 @@ func (b Books) others() (plan, bool) {
 		if _, mine := own[t.ID]; mine || !t.Outgoing() || b.old(t) {
 			continue
 		}
+		if t.InReview() {
+			return waitFor(inReview(t)), true
+		}
 		if t.Ended() {
 			return waitFor(b.morningAfter(b.ended(t), "a withdrawal that this service did not ask for")), true
 		}
@@ -205,6 +208,9 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 		return b.tomorrow(next, cash)
 	}
 	free := closure.Cents(b.Free)
+	if free.LessThan(closure.Cent) && quiet { // nothing is on its way, and nothing settles
+		return waitFor(closure.Wait(0, closure.CashHeld, fmt.Sprintf("%s is in the account and none of it can be withdrawn", usd(cash))))
+	}
 	if free.LessThan(closure.Cent) {
 		return waitFor(closure.Wait(0, closure.NotWithdrawable, fmt.Sprintf("%s is in the account and none of it can be withdrawn yet", usd(cash))))
 	}

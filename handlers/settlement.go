@@ -30,6 +30,10 @@ func settlement(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	if free.GreaterThanOrEqual(due) {
 		return closure.Go(closure.Withdrawal, fmt.Sprintf("%s can be withdrawn", usd(free))), nil
 	}
+	// Everything had been sold when this phase was entered. What its settlement has not freed, time may not free either.
+	if t := v.Calendar.NextMorning(v.Calendar.Settlement(calendar.DateOf(v.Closure.EnteredAt)).Time()); !t.After(v.Now) {
+		return closure.Wait(0, closure.CashHeld, fmt.Sprintf("%s of %s can be withdrawn, though what was sold has settled on %s", usd(free), usd(cash), newYork(t))), nil
+	}
 	return closure.Wait(0, closure.Settling, fmt.Sprintf("%s of %s can be withdrawn; the rest settles, the next booking is %s",
 		usd(free), usd(cash), newYork(v.Calendar.NextBooking(v.Now)))), nil
 }
@@ -45,7 +49,7 @@ func (v *Visit) nothingToSell(ctx context.Context) (o closure.Outcome, ok bool, 
 		return o, false, err
 	}
 	if len(orders) > 0 || len(positions) > 0 {
-		return closure.Go(closure.Liquidation, fmt.Sprintf("%d orders and %d positions are in the account again", len(orders), len(positions))), false, nil
+		return closure.Go(closure.Liquidation, fmt.Sprintf("%s and %s in the account again", closure.Count(len(orders), "order"), closure.Count(len(positions), "position"))), false, nil
 	}
 	return o, true, nil
 }

@@ -25,6 +25,8 @@ type Reader interface {
 	Transfers(ctx context.Context, id string) ([]alpaca.Transfer, error)
 	Activities(ctx context.Context, id string, after time.Time) ([]alpaca.Activity, error)
 	Relationships(ctx context.Context, id string) ([]alpaca.Relationship, error)
+	Asset(ctx context.Context, symbolOrID string) (alpaca.Asset, error)
+	Subscribed(ctx context.Context, id string) (bool, error)
 }
 
 // Phase carries out one phase's part of a visit. It returns the instruction; an error is a fault to be retried, and one

@@ -149,12 +149,24 @@ func (v *Visit) payOut(ctx context.Context, p Payout) (closure.Outcome, error) {
 		if forNow(i) {
 			return closure.Outage(v.short(), "the payout was not taken: "+i.Answer), nil
 		}
-		return closure.Fail(closure.TransferRefused, "the broker refused the payout: "+i.Answer), nil
+		return notPaid(i, p.Amount), nil
 	}
 	if intents[0].State == closure.IntentSending {
 		return v.onWire(intents[0]), nil
 	}
 	return underWay(p.Amount), nil
+}
+
+// notPaid stops over a payout that no waiting mends. The two words are those of the broker's description of this request.
+func notPaid(i closure.Intent, amount decimal.Decimal) closure.Outcome {
+	why := "the broker refused the payout of " + usd(amount) + ": " + i.Answer
+	switch {
+	case i.Status == 422 && strings.Contains(i.Answer, "withdrawal amount must be greater than"):
+		return closure.Fail(closure.BelowMinimum, why)
+	case i.Status == 403 && strings.Contains(i.Answer, "withdrawals are not permitted"):
+		return closure.Fail(closure.NotPermitted, why)
+	}
+	return closure.Fail(closure.TransferRefused, why)
 }
 
 // pinned says what is wrong with the one bank that may be paid, or "".

@@ -89,7 +89,7 @@ func (c *Checker) Check(ctx context.Context, account, relationship string) (Repo
 	r.judgePositions(positions)
 	if subscribed {
 		r.add(Obstacle{
-			Code: Rebalancing, Text: "the account is subscribed to a rebalancing portfolio, so nothing in it can be sold by hand", Who: closure.Operator, Blocking: true,
+			Code: Rebalancing, Text: closure.Reasons[closure.Rebalanced].Title, Who: closure.Operator, Blocking: true,
 			Hint: "Cancel its rebalancing runs and delete the subscription at the broker, then try again.",
 		})
 	}
@@ -129,11 +129,11 @@ func value(p alpaca.Position) (decimal.Decimal, bool) {
 	case p.MarketValue.Valid:
 		v = p.MarketValue.Decimal.Abs()
 	case p.CurrentPrice.Valid:
-		v = p.CurrentPrice.Decimal.Mul(p.Qty.Decimal).Abs()
+		v = p.CurrentPrice.Decimal.Mul(p.Qty.Decimal).Mul(alpaca.Multiplier(p.AssetClass)).Abs()
 	default:
 		return v, false
 	}
-	if alpaca.StatusIs(p.Side, "short") {
+	if p.Short() {
 		v = v.Neg()
 	}
 	return v, true

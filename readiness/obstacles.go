@@ -15,9 +15,8 @@ const (
 	AlreadyClosed     = "account_closed"
 	NotActive         = string(closure.AccountNotActive)
 	UnsupportedType   = "account_type_unsupported"
-	OptionsHeld       = "options_held"
-	CryptoHeld        = "crypto_held"
-	Rebalancing       = "rebalancing_subscription"
+	CashInterest      = "cash_interest"
+	Rebalancing       = string(closure.Rebalanced)
 	UnsupportedAsset  = string(closure.Unsupported)
 	NegativeCash      = string(closure.NegativeCash)
 	CashOwed          = "cash_owed"
@@ -26,7 +25,7 @@ const (
 	NoBank            = "no_bank"
 	AccountBlocked    = string(closure.AccountBlocked)
 	TradingBlocked    = "trading_blocked"
-	TradeSuspended    = "trade_suspended"
+	TradeSuspended    = string(closure.TradeSuspended)
 	TransfersBlocked  = string(closure.TransfersBlocked)
 	DepositPending    = "deposit_pending"
 	TransferUnderWay  = "transfer_under_way"
@@ -46,14 +45,32 @@ func (r *Report) judgeAccount(a alpaca.Account) bool {
 		})
 		return false
 	}
-	switch kind := strings.ToLower(a.AccountType); kind {
-	case "ira", "custodial", "donor_advised":
+	if kind := kindOf(a); kind != "trading" {
 		r.add(Obstacle{
 			Code: UnsupportedType, Text: "this is an account of type " + kind + ", which this service does not close", Who: closure.Operator, Blocking: true,
 			Hint: "Close it by hand with the broker: taxes and owners need a person.",
 		})
 	}
+	if s := a.CashInterest.USD.Status; s != "" && !alpaca.StatusIs(s, "INACTIVE") {
+		r.add(Obstacle{
+			Code: CashInterest, Text: "the account is enrolled in the cash interest program (" + s + "): interest would be booked after all was paid out", Who: closure.Operator, Blocking: true,
+			Hint: "Unenrol it (PATCH the account with cash_interest.USD.status INACTIVE), and try again when the account says INACTIVE.",
+		})
+	}
 	return true
+}
+
+// kindOf is the account's type. An answer that has none is about an ordinary one, unless it has what only others have.
+func kindOf(a alpaca.Account) string {
+	switch {
+	case a.AccountType != "":
+		return strings.ToLower(a.AccountType)
+	case a.CustodialType != "":
+		return "custodial"
+	case a.SubType != "":
+		return "ira"
+	}
+	return "trading"
 }
 
 func (r *Report) judgeBlocks(a alpaca.TradingAccount) {
@@ -77,10 +94,7 @@ func (r *Report) judgeBlocks(a alpaca.TradingAccount) {
 		r.add(o)
 	}
 	if a.TradeSuspendedByUser {
-		r.add(Obstacle{
-			Code: TradeSuspended, Text: "trading is suspended by the account's own setting (suspend_trade)", Who: closure.Operator,
-			Hint: "Set suspend_trade to false in the account's configuration; the closure goes on by itself then.",
-		})
+		r.add(known(TradeSuspended, closure.TradeSuspended))
 	}
 }
 
@@ -90,33 +104,24 @@ func known(code string, reason closure.Reason) Obstacle {
 	return Obstacle{Code: code, Text: info.Title, Hint: info.Hint, Who: info.Who}
 }
 
-// judgePositions refuses what this service does not sell, a class that it has not heard of included.
+// judgePositions refuses what this service does not sell: perpetuals, and any class that it has not heard of.
 func (r *Report) judgePositions(positions []alpaca.Position) {
-	var options, crypto, other []string
+	var other []string
 	for _, p := range positions {
-		switch class := strings.ToLower(p.AssetClass); class {
-		case "us_equity":
-		case "us_option":
-			options = append(options, p.Symbol)
-		case "crypto", "crypto_perp":
-			crypto = append(crypto, p.Symbol)
+		switch strings.ToLower(p.AssetClass) {
+		case alpaca.Equity, alpaca.Option, alpaca.Crypto:
 		default:
 			other = append(other, fmt.Sprintf("%s (%q)", p.Symbol, p.AssetClass))
 		}
 	}
-	held := func(code, what string, symbols []string) {
-		if len(symbols) > 0 {
-			r.add(Obstacle{
-				Code: code, Text: "the account holds " + what + ", which this service does not sell: " + some(symbols), Who: closure.Operator, Blocking: true,
-				Hint: "Close these positions by hand, then try again.",
-			})
-		}
+	if len(other) > 0 {
+		r.add(Obstacle{
+			Code: UnsupportedAsset, Text: "the account holds what this service does not sell: " + some(other), Who: closure.Operator, Blocking: true,
+			Hint: "Close these positions by hand, then try again.",
+		})
 	}
-	held(OptionsHeld, "options", options)
-	held(CryptoHeld, "crypto", crypto)
-	held(UnsupportedAsset, "assets of an unknown class", other)
 	if r.Unpriced > 0 {
-		r.add(Obstacle{Code: PositionsUnpriced, Text: fmt.Sprintf("the broker gives no price for %d positions: their proceeds are not in the estimate", r.Unpriced)})
+		r.add(Obstacle{Code: PositionsUnpriced, Text: "the broker gives no price for " + closure.Count(r.Unpriced, "position") + ", whose proceeds are not in the estimate"})
 	}
 }
 

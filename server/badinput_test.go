@@ -24,8 +24,7 @@ func (m *meanwhile) Check(ctx context.Context, account, relationship string) (re
 // TestBadInput: each is a problem with a stable code and the right status, and nothing is changed.
 func TestBadInput(t *testing.T) {
 	far := time.Now().Add(91 * 24 * time.Hour).Format(time.RFC3339)
-	option := []sim.PositionSpec{{Symbol: "AAPL261218C00200000", Qty: decimal.NewFromInt(1), Price: decimal.NewFromInt(5), AssetClass: "us_option"}}
-	coin := []sim.PositionSpec{{Symbol: "BTC/USD", Qty: decimal.NewFromInt(1), Price: decimal.NewFromInt(5), AssetClass: "crypto"}}
+	perpetual := []sim.PositionSpec{{Symbol: "BTC-PERP", Qty: decimal.NewFromInt(1), Price: decimal.NewFromInt(5), AssetClass: "crypto_perp"}}
 	cases := []struct {
 		name   string
 		spec   sim.Spec
@@ -45,8 +44,9 @@ func TestBadInput(t *testing.T) {
 		{name: "account closed", spec: sim.Spec{Status: "ACCOUNT_CLOSED"}, status: 409, code: "account_closed"},
 		{name: "an IRA", spec: sim.Spec{AccountType: "ira"}, status: 422, code: "account_type_unsupported"},
 		{name: "rebalancing", spec: sim.Spec{Rebalancing: true}, status: 409, code: "rebalancing_subscription"},
-		{name: "options", spec: sim.Spec{Positions: option}, status: 409, code: "options_held"},
-		{name: "crypto", spec: sim.Spec{Positions: coin}, status: 409, code: "crypto_held"},
+		{name: "a minor's account", spec: sim.Spec{AccountType: "custodial"}, status: 422, code: "account_type_unsupported"},
+		{name: "cash interest", spec: sim.Spec{CashInterest: "ACTIVE"}, status: 409, code: "cash_interest"},
+		{name: "perpetuals", spec: sim.Spec{Positions: perpetual}, status: 409, code: "unsupported_asset"},
 		{name: "negative cash", spec: sim.Spec{Cash: decimal.NewFromInt(-25)}, status: 409, code: "negative_cash"},
 		{name: "nothing confirmed", body: func(bank string) string { return `{"ach_relationship_id":"` + bank + `"}` }, status: 422, code: "not_confirmed", at: []string{"body.confirm_liquidation", "body.confirm_irreversible"}},
 		{name: "one not confirmed", body: func(bank string) string {

@@ -36,6 +36,12 @@ var happenings = map[string]func(*visit, Event) error{
 	"relationship_status": (*visit).relationshipStatus,
 	"rebalancing":         func(v *visit, e Event) error { v.a.Rebalancing = e.Status != "off"; return nil },
 	"close":               (*visit).closedByOthers,
+	"acats":               (*visit).acats,
+	"book_fees":           (*visit).bookFees,
+	"release":             (*visit).release,
+	"unlock": func(v *visit, e Event) error {
+		return v.onPosition(e, func(p *position) { p.Locked = decimal.Zero })
+	},
 }
 
 // check says what is wrong with an event before it is taken on.
@@ -115,6 +121,9 @@ func (v *visit) deposit(e Event) error {
 		from = r.ID
 	}
 	t := v.transfer(from, "INCOMING", e.Amount, "sim")
+	if e.For > 0 {
+		t.HoldUntil = v.at.Add(time.Duration(e.For))
+	}
 	if strings.EqualFold(e.Status, "COMPLETE") {
 		t.Steps = []step{{v.at, "COMPLETE"}}
 		v.step(t)
@@ -175,7 +184,7 @@ func (v *visit) transferStatus(e Event) error {
 		return err
 	}
 	switch strings.ToUpper(e.Status) {
-	case "RETURNED", "REJECTED", "CANCELED":
+	case "RETURNED", "REJECTED", "CANCELED", "EXPIRED":
 		v.undo(t, strings.ToUpper(e.Status), e.Reason)
 	case "COMPLETE":
 		t.Steps = []step{{v.at, "COMPLETE"}}
@@ -279,12 +288,16 @@ func (v *visit) block(e Event, on bool) error {
 		a.TransfersBlocked = on
 	case "outgoing":
 		a.OutgoingBlocked = on
+	case "withdrawable": // shown nowhere: a payout is refused
+		a.NotWithdrawable = on
+	case "suspend":
+		a.TradeSuspended = on
 	case "trading":
 		a.TradingBlocked = on
 	case "account":
 		a.AccountBlocked = on
 	default:
-		return invalid("block what? transfers, outgoing, trading or account, not %q", e.What)
+		return invalid("block what? transfers, outgoing, withdrawable, trading, suspend or account, not %q", e.What)
 	}
 	v.book(Entry{Kind: e.Type, Note: strings.TrimSpace(e.What + " " + e.Reason)})
 	if on {
@@ -322,7 +335,7 @@ func (v *visit) closedByOthers(e Event) error {
 			}
 		}
 		for _, p := range a.Positions {
-			v.move(p.Qty.Mul(p.Price).Round(2), Entry{Kind: "sold_by_broker", Symbol: p.Symbol, Qty: p.Qty.String()})
+			v.move(p.worth().Round(2), Entry{Kind: "sold_by_broker", Symbol: p.Symbol, Qty: p.Qty.String()})
 		}
 		a.Positions = nil
 		if !a.Cash.IsZero() {

@@ -95,6 +95,8 @@ func (v *visit) open(spec Spec) error {
 	a.CreatedAt = v.at.AddDate(-1, 0, 0)
 	a.AccruedFees, a.DailyLimit, a.CashMoves, a.Rebalancing = spec.Fees, spec.DailyLimit, spec.CashMoves, spec.Rebalancing
 	a.TradingBlocked, a.TransfersBlocked, a.AccountBlocked = spec.TradingBlocked, spec.TransfersBlocked, spec.AccountBlocked
+	a.TradeSuspended, a.SubType, a.Interest = spec.TradeSuspended, spec.SubType, strings.ToUpper(spec.CashInterest)
+	a.SaleFees, a.Held, a.Minimum = spec.SaleFees, spec.Held, spec.MinimumPayout
 	v.move(spec.Cash, Entry{Kind: "opened"})
 	if spec.Unsettled.IsPositive() {
 		date := dateOf(v.at)
@@ -139,13 +141,15 @@ func (a *account) addPosition(p PositionSpec, now time.Time) error {
 		return fmt.Errorf("position %s needs a quantity and a price", p.Symbol)
 	case !p.Qty.Equal(p.Qty.Truncate(9)):
 		return fmt.Errorf("position %s has more than nine decimal places", p.Symbol)
+	case p.AssetClass == "us_option" && !contract.MatchString(strings.ToUpper(p.Symbol)):
+		return fmt.Errorf("position %s is an option, whose symbol is one as AAPL261218C00250000", p.Symbol)
 	case a.position(p.Symbol) != nil:
 		return fmt.Errorf("position %s is there twice", p.Symbol)
 	}
 	q := position{
 		Symbol: strings.ToUpper(p.Symbol), Class: cmp.Or(p.AssetClass, "us_equity"), Qty: p.Qty, Price: p.Price, Entry: p.Price.Mul(decimal.New(8, -1)),
 		Fee: p.Fee, Untradable: p.Tradable != nil && !*p.Tradable, Inactive: p.Inactive, Halted: p.Halted || p.Resumes > 0,
-		PartialFills: slices.Clone(p.PartialFills),
+		PartialFills: slices.Clone(p.PartialFills), Locked: p.Locked,
 	}
 	if p.Resumes > 0 {
 		q.ResumesAt = now.Add(time.Duration(p.Resumes))

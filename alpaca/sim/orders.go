@@ -107,7 +107,7 @@ func (v *visit) fill(o *order) {
 		}
 	}
 	price := a.price(o)
-	gross := qty.Mul(price).Round(2)
+	gross := qty.Mul(price).Mul(multiplier(o.Class)).Round(2)
 	signed := gross
 	if o.Side == "buy" {
 		signed = gross.Neg()
@@ -229,6 +229,8 @@ func (v *visit) place(b orderBody) (*order, error) {
 		return nil, forbidden("account is closed")
 	case a.AccountBlocked || a.TradingBlocked:
 		return nil, forbidden("trading is blocked for this account")
+	case a.TradeSuspended:
+		return nil, forbidden("new orders are rejected by user request")
 	case !slices.Contains([]string{"ACTIVE", "ACCOUNT_UPDATED"}, a.Status):
 		return nil, forbidden("account is not active: %s", a.Status)
 	case a.Rebalancing:
@@ -261,7 +263,7 @@ func (v *visit) place(b orderBody) (*order, error) {
 		if err := a.enough(p, closing, b.Symbol, qty); err != nil {
 			return nil, err
 		}
-	case a.Cash.LessThan(qty.Mul(price)):
+	case a.Cash.LessThan(qty.Mul(price).Mul(multiplier(o.Class))):
 		return nil, forbidden("insufficient buying power")
 	}
 	o.ID = a.newID("order")
@@ -273,7 +275,7 @@ func (v *visit) place(b orderBody) (*order, error) {
 	o.Qty, o.Limit, o.Stop, o.Price = qty, b.LimitPrice.decimal(), b.StopPrice.decimal(), price
 	o.Status, o.Submitted, o.Updated, o.VisibleAt = "accepted", v.at, v.at, v.visible()
 	a.Orders = append(a.Orders, o)
-	v.book(Entry{Kind: "order", Actor: "api", Key: o.ClientID, Amount: qty.Mul(price).StringFixed(2), Symbol: o.Symbol, Qty: qty.String(), Note: o.Side})
+	v.book(Entry{Kind: "order", Actor: "api", Key: o.ClientID, Amount: qty.Mul(price).Mul(multiplier(o.Class)).StringFixed(2), Symbol: o.Symbol, Qty: qty.String(), Note: o.Side})
 	v.trigger(AfterFirstWrite)
 	v.trigger(AfterFirstOrder)
 	return &a.Orders[len(a.Orders)-1], nil
@@ -331,6 +333,8 @@ func (b *orderBody) fits(class string, qty decimal.Decimal) error {
 		return invalid("invalid crypto time_in_force")
 	case class != "crypto" && b.TimeInForce == "ioc":
 		return invalid("the simulator takes ioc for crypto only")
+	case class == "us_option" && b.TimeInForce != "day":
+		return invalid("options take day orders only")
 	case class == "us_option" && !qty.IsInteger():
 		return invalid("options cannot be traded in fractions")
 	case class == "us_equity" && !qty.IsInteger() && b.TimeInForce != "day":

@@ -20,10 +20,19 @@ type Spec struct {
 	ACH         string          `json:"ach,omitempty"`          // approved (the default), queued (and stays so), none
 	Status      string          `json:"status,omitempty"`       // ACTIVE
 	AccountType string          `json:"account_type,omitempty"` // trading
+	SubType     string          `json:"account_sub_type,omitempty"`
 	Email       string          `json:"email,omitempty"`
 	GivenName   string          `json:"given_name,omitempty"`
 	FamilyName  string          `json:"family_name,omitempty"`
 	Fees        decimal.Decimal `json:"accrued_fees,omitzero"`
+	// SaleFees are fees of sales that are booked later, as pending_reg_taf_fees.
+	SaleFees decimal.Decimal `json:"pending_reg_taf_fees,omitzero"`
+	// CashInterest is the status of the account's cash interest program: ACTIVE, PENDING_CHANGE, INACTIVE; empty: none.
+	CashInterest string `json:"cash_interest,omitempty"`
+	// Held is the part of the cash that the broker lets nobody withdraw until a release.
+	Held decimal.Decimal `json:"held,omitzero"`
+	// MinimumPayout is what a withdrawal must be greater than.
+	MinimumPayout decimal.Decimal `json:"minimum_payout,omitzero"`
 
 	// CashMoves says when a withdrawal leaves cash and cash_withdrawable: at_creation, at_complete, or late (on the
 	// morning after it completed). Empty: as the simulator's Options say.
@@ -36,6 +45,7 @@ type Spec struct {
 	TradingBlocked   bool    `json:"trading_blocked,omitempty"`
 	TransfersBlocked bool    `json:"transfers_blocked,omitempty"`
 	AccountBlocked   bool    `json:"account_blocked,omitempty"`
+	TradeSuspended   bool    `json:"trade_suspended_by_user,omitempty"`
 	Rebalancing      bool    `json:"rebalancing,omitempty"` // subscribed to a portfolio: orders by hand are refused
 	Events           []Event `json:"events,omitempty"`
 }
@@ -50,6 +60,7 @@ type PositionSpec struct {
 	Inactive   bool            `json:"inactive,omitempty"`    // delisted: can't be closed either
 	Halted     bool            `json:"halted,omitempty"`      // orders rest until it resumes
 	Resumes    Duration        `json:"resumes,omitzero"`      // how long after the account's making it resumes by itself
+	Locked     decimal.Decimal `json:"locked,omitzero"`       // so many of them can't be traded until an unlock
 
 	// PartialFills are the fractions that the first orders for this position fill before the rest of them expires.
 	PartialFills []decimal.Decimal `json:"partial_fills,omitempty"`
@@ -92,8 +103,8 @@ type Event struct {
 	Order        string          `json:"order,omitempty"`    // id; empty: the latest filled
 	Relationship string          `json:"relationship,omitempty"`
 	Status       string          `json:"status,omitempty"`
-	What         string          `json:"what,omitempty"` // block: transfers (the default), outgoing, trading, account
-	For          Duration        `json:"for,omitzero"`   // block, halt, status: undone by itself after this
+	What         string          `json:"what,omitempty"` // block: transfers (the default), outgoing, withdrawable, trading, suspend, account
+	For          Duration        `json:"for,omitzero"`   // block, halt, status: undone by itself after this; deposit: held for so long
 	Reason       string          `json:"reason,omitempty"`
 	// Keep leaves positions and cash in an account that somebody else closes; otherwise they are sold and swept out.
 	Keep bool `json:"keep,omitempty"`

@@ -26,6 +26,7 @@ type account struct {
 	Number      string
 	Status      string
 	AccountType string
+	SubType     string
 	Email       string
 	GivenName   string
 	FamilyName  string
@@ -36,8 +37,13 @@ type account struct {
 	DailyLimit  decimal.Decimal // zero: the simulator's
 	CashMoves   string
 	Rebalancing bool
+	SaleFees    decimal.Decimal
+	Held        decimal.Decimal
+	Minimum     decimal.Decimal
+	Interest    string
 
 	TradingBlocked, TransfersBlocked, OutgoingBlocked, AccountBlocked bool
+	TradeSuspended, NotWithdrawable                                   bool
 
 	Holds         []hold
 	Positions     []position
@@ -69,6 +75,7 @@ type position struct {
 	Halted        bool
 	ResumesAt     time.Time // of a halt: when it ends by itself; afterwards: since when it trades again
 	PartialFills  []decimal.Decimal
+	Locked        decimal.Decimal
 }
 
 type order struct {
@@ -105,6 +112,7 @@ type transfer struct {
 	DebitAt           time.Time // a booking that is still to come
 	Moved             bool      // the money has left, or reached, the cash
 	Day               string
+	HoldUntil         time.Time
 	Actor             string
 	VisibleAt         time.Time
 }
@@ -241,7 +249,7 @@ func (a *account) held(p *position) decimal.Decimal {
 }
 
 func (a *account) available(p *position) decimal.Decimal {
-	return decimal.Max(decimal.Zero, p.Qty.Abs().Sub(a.held(p)))
+	return decimal.Max(decimal.Zero, p.Qty.Abs().Sub(a.held(p)).Sub(p.Locked).Sub(a.covering(p)))
 }
 
 // unsettled is the part of the cash that still waits for its settlement morning.
@@ -256,12 +264,12 @@ func (a *account) unsettled(now time.Time) decimal.Decimal {
 }
 
 func (a *account) withdrawable(now time.Time) decimal.Decimal {
-	return decimal.Max(decimal.Zero, a.Cash.Sub(a.unsettled(now)))
+	return decimal.Max(decimal.Zero, a.Cash.Sub(a.unsettled(now)).Sub(a.Held))
 }
 
 func (t *transfer) ended() bool {
 	switch t.Status {
-	case "COMPLETE", "REJECTED", "CANCELED", "RETURNED":
+	case "COMPLETE", "REJECTED", "CANCELED", "EXPIRED", "RETURNED":
 		return true
 	}
 	return false
@@ -281,7 +289,7 @@ func (a *account) pending(direction string) decimal.Decimal {
 // marketValues are those of the long and of the short positions; the latter are negative.
 func (a *account) marketValues() (long, short decimal.Decimal) {
 	for _, p := range a.Positions {
-		if v := p.Qty.Mul(p.Price).Round(2); v.IsNegative() {
+		if v := p.worth().Round(2); v.IsNegative() {
 			short = short.Add(v)
 		} else {
 			long = long.Add(v)

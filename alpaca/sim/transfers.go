@@ -56,7 +56,7 @@ func (v *visit) ask(b transferBody) (*transfer, error) {
 	switch {
 	case strings.EqualFold(a.Status, "ACCOUNT_CLOSED"):
 		return nil, forbidden("account is closed")
-	case outgoing && (a.TransfersBlocked || a.OutgoingBlocked || a.AccountBlocked || a.Status != "ACTIVE"):
+	case outgoing && (a.TransfersBlocked || a.OutgoingBlocked || a.NotWithdrawable || a.AccountBlocked || a.Status != "ACTIVE"):
 		return nil, forbidden("withdrawals are not permitted for this account: its withdrawable_status is not allowed")
 	case !outgoing && (a.TransfersBlocked || a.AccountBlocked || a.Status != "ACTIVE"):
 		return nil, forbidden("deposits are not permitted for this account: its depositable_status is not allowed")
@@ -71,6 +71,8 @@ func (v *visit) ask(b transferBody) (*transfer, error) {
 		t := v.transfer(b.RelationshipID, "INCOMING", amount, "api")
 		v.book(Entry{Kind: "deposit_asked", Actor: "api", Amount: amount.StringFixed(2), Key: t.ID})
 		return t, nil
+	case a.Minimum.IsPositive() && !amount.GreaterThan(a.Minimum):
+		return nil, &refusal{status: 422, code: 40010001, message: "withdrawal amount must be greater than " + a.Minimum.StringFixed(2)}
 	case amount.GreaterThan(a.withdrawable(v.at)):
 		return nil, forbidden("insufficient cash available for withdrawal (requested: %s, available: %s)", amount, a.withdrawable(v.at))
 	}
@@ -137,7 +139,7 @@ func (a *account) paidOut(day string) decimal.Decimal {
 	sum := decimal.Zero
 	for i := range a.Transfers {
 		t := &a.Transfers[i]
-		if t.Direction == "OUTGOING" && t.Day == day && t.Status != "REJECTED" && t.Status != "CANCELED" {
+		if t.Direction == "OUTGOING" && t.Day == day && t.Status != "REJECTED" && t.Status != "CANCELED" && t.Status != "EXPIRED" {
 			sum = sum.Add(t.Amount)
 		}
 	}
@@ -222,7 +224,7 @@ func (v *visit) undo(t *transfer, status, reason string) {
 		}
 		t.Moved = false
 	}
-	kind := map[string]string{"RETURNED": "return", "REJECTED": "reject", "CANCELED": "transfer_canceled"}[status]
+	kind := map[string]string{"RETURNED": "return", "REJECTED": "reject", "CANCELED": "transfer_canceled", "EXPIRED": "transfer_expired"}[status]
 	v.move(back, Entry{Kind: kind, Key: t.ID, Amount: t.Amount.StringFixed(2), Note: reason})
 	if completed {
 		net, name := t.Amount, "CSW"

@@ -30,7 +30,7 @@ func (m maybe) MarshalJSON() ([]byte, error) {
 
 func (s *Sim) accountView(a *account) map[string]any {
 	long, short := a.marketValues()
-	return map[string]any{
+	view := map[string]any{
 		"id": a.ID, "account_number": a.Number, "status": a.Status, "crypto_status": "INACTIVE", "currency": "USD",
 		"last_equity": a.Cash.Add(long).Add(short).StringFixed(2), "created_at": stamp{a.CreatedAt},
 		"account_type": a.AccountType, "account_name": a.GivenName + " " + a.FamilyName, "enabled_assets": []string{"us_equity"},
@@ -45,6 +45,13 @@ func (s *Sim) accountView(a *account) map[string]any {
 		},
 		"allow_instant_ach": false, "instant_ach_blocked": false,
 	}
+	if a.SubType != "" {
+		view["account_sub_type"] = a.SubType
+	}
+	if a.Interest != "" {
+		view["cash_interest"] = map[string]any{"USD": map[string]any{"status": a.Interest, "apr_tier_name": "standard"}}
+	}
+	return view
 }
 
 func (s *Sim) tradingView(a *account, now time.Time) map[string]any {
@@ -67,14 +74,14 @@ func (s *Sim) tradingView(a *account, now time.Time) map[string]any {
 		"cash": a.Cash.String(), "cash_withdrawable": a.withdrawable(now).String(),
 		"cash_transferable":   decimal.Max(decimal.Zero, a.Cash.Sub(unsettled)).String(),
 		"pending_transfer_in": a.pending("INCOMING").String(), "pending_transfer_out": a.pending("OUTGOING").String(),
-		"accrued_fees": a.AccruedFees.String(), "pending_reg_taf_fees": "0",
+		"accrued_fees": a.AccruedFees.String(), "pending_reg_taf_fees": a.SaleFees.String(),
 		"buying_power": power, "regt_buying_power": power, "effective_buying_power": power, "non_marginable_buying_power": power,
 		"options_buying_power": power, "multiplier": "1", "shorting_enabled": false, "sma": "0", "memoposts": "0", "intraday_adjustments": "0",
 		"portfolio_value": equity.String(), "equity": equity.String(), "last_equity": equity.String(),
 		"long_market_value": long.String(), "short_market_value": short.String(), "position_market_value": long.Add(short.Abs()).String(),
 		"initial_margin": "0", "maintenance_margin": "0", "last_maintenance_margin": "0", "last_initial_margin": "0",
 		"trading_blocked": a.TradingBlocked, "transfers_blocked": a.TransfersBlocked, "account_blocked": a.AccountBlocked,
-		"trade_suspended_by_user": false, "created_at": stamp{a.CreatedAt}, "clearing_broker": "ALPACA_APCA",
+		"trade_suspended_by_user": a.TradeSuspended, "created_at": stamp{a.CreatedAt}, "clearing_broker": "ALPACA_APCA",
 		"balance_asof": open.Format(time.DateOnly), "previous_close": closes.Format(time.RFC3339),
 		"options_approved_level": 0, "options_trading_level": 0,
 	}
@@ -93,7 +100,7 @@ func (a *account) positionView(p *position) map[string]any {
 	if p.Qty.IsNegative() {
 		side = "short"
 	}
-	value, cost := p.Qty.Mul(p.Price), p.Qty.Mul(p.Entry)
+	value, cost := p.worth(), p.Qty.Mul(p.Entry).Mul(multiplier(p.Class))
 	gain, part := value.Sub(cost), decimal.Zero
 	if !cost.IsZero() {
 		part = gain.DivRound(cost.Abs(), 6)
@@ -206,6 +213,7 @@ type transferView struct {
 	CreatedAt      stamp   `json:"created_at"`
 	UpdatedAt      stamp   `json:"updated_at"`
 	ExpiresAt      stamp   `json:"expires_at"`
+	HoldUntil      *stamp  `json:"hold_until,omitempty"`
 	Additional     *string `json:"additional_information"`
 	InstantAmount  string  `json:"instant_amount"`
 	Currency       string  `json:"currency"`
@@ -219,6 +227,9 @@ func (a *account) transferView(t *transfer) transferView {
 	}
 	if t.Reason != "" {
 		v.Reason = &t.Reason
+	}
+	if !t.HoldUntil.IsZero() {
+		v.HoldUntil = &stamp{t.HoldUntil}
 	}
 	return v
 }

@@ -76,14 +76,17 @@ type wire struct {
 }
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := w.roundTrip(r)
+	resp, err := w.trip(r)
+	if err == nil && w.l.Skew != 0 {
+		resp.Header.Set("Date", time.Now().Add(w.l.Skew).UTC().Format(http.TimeFormat))
+	}
 	if err == nil && w.l.Answered != nil {
 		w.l.Answered(r, resp)
 	}
 	return resp, err
 }
 
-func (w wire) roundTrip(r *http.Request) (*http.Response, error) {
+func (w wire) trip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}
