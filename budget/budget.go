@@ -49,6 +49,8 @@ type Budget struct {
 	outage      *outage
 	credentials *credentials
 
+	turns [classes]chan struct{} // held by whoever of a class asks Redis; the others wait behind, and don't ask in a crowd
+
 	calls [classes]atomic.Uint64
 	held  sync.Map // alpaca.Hold → *atomic.Uint64
 	limit sync.Once
@@ -60,6 +62,9 @@ var _ alpaca.Gate = (*Budget)(nil)
 func New(o Options) *Budget {
 	s := sizeOf(o.PerMinute)
 	b := &Budget{o: o, size: s, shared: newShared(o, s), quota: &quota{}, outage: newOutage(o), credentials: newCredentials(o)}
+	for c := range b.turns {
+		b.turns[c] = make(chan struct{}, 1)
+	}
 	for _, why := range []alpaca.Hold{alpaca.HoldBusy, alpaca.HoldOutage, alpaca.HoldRefused} {
 		b.held.Store(why, new(atomic.Uint64))
 	}
@@ -205,7 +210,18 @@ func (b *Budget) learn(h alpaca.Heard) {
 
 // wait takes calls from the bucket, for a moment patiently.
 func (b *Budget) wait(ctx context.Context, class Class, calls int) error {
-	for until := time.Now().Add(patience); ; {
+	until := time.Now().Add(patience)
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	select {
+	case b.turns[class] <- struct{}{}:
+		defer func() { <-b.turns[class] }()
+	case <-over.C:
+		return b.hold(&alpaca.HeldError{Why: alpaca.HoldBusy, For: leastPause})
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
 		b.quota.merge(b.shared.told(ctx))
 		wait := b.quota.hold(class, time.Now())
 		if wait == 0 {
