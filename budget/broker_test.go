@@ -20,7 +20,7 @@ func (b *bench) passes(p *budget.Budget) (out []budget.Class) {
 	b.Helper()
 	for class, ask := range []func() (context.Context, error){
 		func() (context.Context, error) { return p.Visit(b.Context(), "a", 1, true) },
-		func() (context.Context, error) { return p.Check(b.Context(), "a", 1) },
+		func() (context.Context, error) { return p.Ask(b.Context(), "a", 1) },
 		func() (context.Context, error) { return p.Effects(b.Context(), 1) },
 	} {
 		if _, err := ask(); err == nil {
@@ -166,12 +166,12 @@ func TestRedisComesBack(t *testing.T) {
 	virtual(t, func(b *bench) {
 		b.away = true
 		p := b.process(1000)
-		if _, err := p.Check(b.Context(), "a", 8); err != nil {
+		if _, err := p.Ask(b.Context(), "a", 8); err != nil {
 			b.Fatalf("without Redis a person's question is answered all the same: %v", err)
 		}
 		b.away = false
 		time.Sleep(6 * time.Second)
-		if _, err := p.Check(b.Context(), "a", 8); err != nil || p.State().Alone || b.log.count("is shared again") != 1 {
+		if _, err := p.Ask(b.Context(), "a", 8); err != nil || p.State().Alone || b.log.count("is shared again") != 1 {
 			b.Errorf("%v, alone %v", err, p.State().Alone)
 		}
 	})

@@ -18,7 +18,7 @@ type Class int
 // The classes, the lowest first.
 const (
 	Look  Class = iota // a visit that looks whether something has changed
-	Asked              // somebody waits for it: readiness, initiate; and the little that is asked beside visits
+	Asked              // somebody waits for it, or it is likely to end in an instruction; and the little beside visits
 	Money              // an instruction, and what a visit that has begun must still read
 	classes
 )
@@ -102,8 +102,8 @@ type ticket struct {
 type ticketKey struct{}
 
 // Visit takes the calls that a visit of an account will make to learn where it stands, so that none is broken off half-way;
-// what it asks beyond them is Money's. inTurn says that the visit has its place in the queue of looks already, or goes
-// before it. Otherwise, where many looks are due, a *alpaca.HeldError gives it a place.
+// what it asks beyond them is Money's. Where many looks are due, a *alpaca.HeldError gives it a place in their queue; inTurn
+// says that it had one and that its turn has come.
 func (b *Budget) Visit(ctx context.Context, account string, calls int, inTurn bool) (context.Context, error) {
 	if err := b.stands(); err != nil {
 		return ctx, b.hold(err)
@@ -126,8 +126,9 @@ func (b *Budget) Effects(ctx context.Context, calls int) (context.Context, error
 	return b.take(ctx, Money, who, calls)
 }
 
-// Check takes the calls of a check of an account that somebody waits for.
-func (b *Budget) Check(ctx context.Context, account string, calls int) (context.Context, error) {
+// Ask takes the calls of what goes before the queue of looks: a check of an account that somebody waits for, or a visit
+// that is to do something.
+func (b *Budget) Ask(ctx context.Context, account string, calls int) (context.Context, error) {
 	return b.take(ctx, Asked, account, calls)
 }
 

@@ -38,7 +38,7 @@ func TestNoMinuteSeesMoreThanTheBudget(t *testing.T) {
 								case 0:
 									ctx, err = process.Effects(b.Context(), size)
 								case 1:
-									ctx, err = process.Check(b.Context(), "a", size)
+									ctx, err = process.Ask(b.Context(), "a", size)
 								default:
 									ctx, err = process.Visit(b.Context(), "a", size, true)
 								}
@@ -79,7 +79,7 @@ func TestMoneyAndPeopleFindAReserve(t *testing.T) {
 		looks, other := b.process(200), b.process(200)
 		defer b.flood(looks, 20)()
 		started := time.Now()
-		if _, err := other.Check(b.Context(), "b", 4); err != nil {
+		if _, err := other.Ask(b.Context(), "b", 4); err != nil {
 			b.Errorf("a person's question: %v", err)
 		}
 		if _, err := other.Effects(b.Context(), 3); err != nil {

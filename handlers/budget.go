@@ -13,8 +13,10 @@ import (
 // Budget shares the broker's patience among all that ask it: *budget.Budget. Its errors are *alpaca.HeldError, or the
 // context's.
 type Budget interface {
-	// Visit takes the calls that a look needs. inTurn: it has waited for its turn, or goes before the queue of looks.
+	// Visit takes the calls that a look needs, or gives it a place in the queue of looks. inTurn: it had one.
 	Visit(ctx context.Context, account string, calls int, inTurn bool) (context.Context, error)
+	// Ask takes the calls of a visit that goes before that queue.
+	Ask(ctx context.Context, account string, calls int) (context.Context, error)
 	// Effects takes the calls of instructions, before anything is claimed for them.
 	Effects(ctx context.Context, calls int) (context.Context, error)
 }
@@ -25,24 +27,25 @@ const overdue = 10 * time.Minute
 
 // begin takes from the budget what this visit needs to learn where the closure stands.
 func (r *Runner) begin(ctx context.Context, v *Visit) (context.Context, error) {
-	if r.Budget == nil {
+	c := v.Closure
+	switch {
+	case r.Budget == nil:
 		return ctx, nil
+	case c.Priority == closure.Urgent || acts(c):
+		return r.Budget.Ask(ctx, c.AccountID, v.reads())
 	}
-	return r.Budget.Visit(ctx, v.Closure.AccountID, v.reads(), r.inTurn(v))
+	inTurn := c.Reason == closure.BrokerBusy && r.Clock.Machine(v.Now.Sub(c.DueAt)) < overdue
+	return r.Budget.Visit(ctx, c.AccountID, v.reads(), inTurn)
 }
 
-// inTurn says whether the closure goes before the looks that are queued: it is urgent, its turn has come, it has just gone
-// on to this phase, or an instruction of it is on its way.
-func (r *Runner) inTurn(v *Visit) bool {
-	c := v.Closure
-	switch c.Reason {
-	case closure.BrokerBusy:
-		return r.Clock.Machine(v.Now.Sub(c.DueAt)) < overdue
-	case "", closure.Sending, closure.UnknownOutcome:
-		return true
-	default:
-		return c.Priority == closure.Urgent
+// acts says whether a visit is likely to do something, and not only to look: the closure has just gone on to this phase, or
+// an instruction of it is on its way.
+func acts(c closure.Closure) bool {
+	reason := c.Reason
+	if reason == closure.BrokerBusy {
+		reason = c.Memo.HeldReason
 	}
+	return reason == "" || reason == closure.Sending || reason == closure.UnknownOutcome
 }
 
 // reads is how many calls a look of this kind makes until it knows what to do. What follows is part of doing it.

@@ -120,7 +120,7 @@ const checkCalls = 8
 
 // Check implements server.Readiness.
 func (b budgeted) Check(ctx context.Context, account, relationship string) (readiness.Report, error) {
-	ctx, err := b.budget.Check(ctx, account, checkCalls)
+	ctx, err := b.budget.Ask(ctx, account, checkCalls)
 	if err != nil {
 		return readiness.Report{}, &readiness.UnreadableError{What: "the account", Err: err}
 	}
