@@ -2,9 +2,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
-# The two exhaustive proofs, a kill at every point of each fate and a closure at each hour of a year, run without the race
-# detector, which would multiply their minutes of CPU; what they run concurrently, others run under it.
-PROOFS := ^(TestFates|TestEachHourOfAYear)$$
+# The large proofs, a kill at every point of each fate, a closure at each hour of a year and crowds of closures against the
+# broker's limit, run without the race detector, which would multiply their minutes of CPU; what they run concurrently,
+# others run under it.
+PROOFS := ^(TestFates|TestEachHourOfAYear|TestACrowd.*)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
@@ -19,7 +20,7 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 test: ## Run the tests with the race detector
 	@scripts/need.sh
 	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal|$(PROOFS)' ./...
-	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers
+	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
 	go test -timeout 15m ./internal/simulation
 
 .PHONY: test-real
@@ -35,6 +36,10 @@ simulate: ## Live SEEDS (1000) lives in virtual time under faults of every kind;
 chaos: ## 2,000 closures on real servers while workers, servers and the network break, and then an audit (CLOSURES=n)
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
+
+.PHONY: crowd
+crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in virtual time (CROWD=n)
+	CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget
 
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name

@@ -29,6 +29,8 @@ type Options struct {
 	Timeout time.Duration
 	// Transport replaces real connections, for reads and for writes. Nil means real connections.
 	Transport http.RoundTripper `json:"-"`
+	// Gate is asked before each request. Nil: nothing is held back.
+	Gate Gate `json:"-"`
 	// UserAgent is what the broker sees. Empty means "closeout".
 	UserAgent string
 }
@@ -46,6 +48,7 @@ type Client struct {
 	timeout   time.Duration
 	reads     *http.Client
 	given     http.RoundTripper // Options.Transport
+	gate      Gate              // nil: none
 	tls       *tls.Config       // nil but in tests
 }
 
@@ -84,7 +87,7 @@ func New(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "closeout"
 	}
-	c := &Client{base: base, timeout: o.Timeout, given: o.Transport}
+	c := &Client{base: base, timeout: o.Timeout, given: o.Transport, gate: o.Gate}
 	c.authorize = func(r *http.Request) {
 		r.SetBasicAuth(o.Key, o.Secret)
 		r.Header.Set("User-Agent", o.UserAgent)
@@ -119,14 +122,21 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 		return fmt.Errorf("GET %s: the path is not usable", shortPath(path))
 	}
 	c.authorize(req)
+	tell, err := c.pass(ctx, false, path)
+	if err != nil {
+		return err
+	}
+	defer tell(Heard{GivenUp: true})
 	started := time.Now()
 	resp, err := c.reads.Do(req)
 	if err != nil {
+		tell(heard(ctx, nil, err))
 		record(ctx, req, path, nil, started)
 		return newConnError(ctx, req.Method, path, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, readLimit+1))
+	tell(heard(ctx, resp, err))
 	record(ctx, req, path, resp, started)
 	if resp.StatusCode != http.StatusOK {
 		return decodeError(resp, req.Method, path, body)

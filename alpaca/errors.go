@@ -96,14 +96,17 @@ func newAnswerError(resp *http.Response, method, path string, err error) *Answer
 	return e
 }
 
-// Unavailable says that the broker could not be asked at all just now: 5xx, 429, or no whole answer. It is a reason to
-// wait. A call that its own caller canceled is not: that says nothing of the broker.
+// Unavailable says that the broker could not be asked at all just now: 5xx, 429, no whole answer, or a gate that held the
+// request back. It is a reason to wait. A call that its own caller canceled is not: that says nothing of the broker.
 func Unavailable(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status >= 500 || e.Status == http.StatusTooManyRequests
 	}
 	if e, ok := errors.AsType[*ConnError](err); ok {
 		return !e.Canceled
+	}
+	if _, ok := errors.AsType[*HeldError](err); ok {
+		return true
 	}
 	if _, ok := errors.AsType[*AnswerError](err); ok || errors.Is(err, context.Canceled) {
 		return false

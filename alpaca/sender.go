@@ -27,6 +27,7 @@ type Sender struct {
 	mu     sync.Mutex
 	conn   net.Conn // nil once handed out, and with Options.Transport
 	used   bool
+	tell   func(Heard) // the gate
 }
 
 // Answer is what the broker said to a write, whatever the status.
@@ -40,11 +41,24 @@ type Answer struct {
 }
 
 // Dial opens a connection for one write and finishes TLS, so that a broker that can't be reached is noticed before
-// anything is claimed.
+// anything is claimed. The gate is asked here, and not at Send, for the same reason.
 func (c *Client) Dial(ctx context.Context) (*Sender, error) {
-	if c.given != nil {
-		return &Sender{client: c}, nil
+	tell, err := c.pass(ctx, true, "CONNECT")
+	if err != nil {
+		return nil, err
 	}
+	s := &Sender{client: c, tell: tell}
+	if c.given != nil {
+		return s, nil
+	}
+	if s.conn, err = c.dial(ctx); err != nil {
+		s.tell(heard(ctx, nil, err))
+		return nil, newConnError(ctx, "CONNECT", c.base.Host, err)
+	}
+	return s, nil
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	port := c.base.Port()
@@ -53,7 +67,7 @@ func (c *Client) Dial(ctx context.Context) (*Sender, error) {
 	}
 	conn, err := new(net.Dialer).DialContext(limited, "tcp", net.JoinHostPort(c.base.Hostname(), port))
 	if err != nil {
-		return nil, newConnError(ctx, "CONNECT", c.base.Host, err)
+		return nil, err
 	}
 	if c.base.Scheme == "https" {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -65,15 +79,16 @@ func (c *Client) Dial(ctx context.Context) (*Sender, error) {
 		secured := tls.Client(conn, config)
 		if err := secured.HandshakeContext(limited); err != nil {
 			conn.Close()
-			return nil, newConnError(ctx, "CONNECT", c.base.Host, err)
+			return nil, err
 		}
-		conn = secured
+		return secured, nil
 	}
-	return &Sender{client: c, conn: conn}, nil
+	return conn, nil
 }
 
 // Close gives up the connection. It is safe to call at any time, and always.
 func (s *Sender) Close() error {
+	s.tell(Heard{GivenUp: true}) // the first word counts: this one where nothing was sent
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.used = true
@@ -114,11 +129,13 @@ func (s *Sender) Send(ctx context.Context, w Write) (Answer, error) {
 	started := time.Now()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		s.tell(heard(ctx, nil, err))
 		record(ctx, req, w.Path, nil, started)
 		return Answer{}, newConnError(ctx, w.Method, w.Path, err)
 	}
 	defer resp.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(resp.Body, readLimit))
+	s.tell(heard(ctx, resp, err))
 	record(ctx, req, w.Path, resp, started)
 
 	a := Answer{Status: resp.StatusCode, RequestID: requestID(resp)}

@@ -201,6 +201,14 @@ func (c *Closure) look(ch Change, p Policy) (*Event, error) {
 	if ch.memo != nil {
 		c.Memo = *ch.memo
 	}
+	reason, why := before.Reason, before.Why
+	if reason == BrokerBusy {
+		reason, why = before.Memo.HeldReason, before.Memo.HeldWhy
+	}
+	c.Memo.HeldReason, c.Memo.HeldWhy = "", ""
+	if o.Reason == BrokerBusy {
+		c.Memo.HeldReason, c.Memo.HeldWhy = reason, why
+	}
 	if !o.outage {
 		c.Failures, c.Crashes, c.LastError = 0, 0, ""
 		c.Looks++
@@ -229,7 +237,7 @@ func (c *Closure) look(ch Change, p Policy) (*Event, error) {
 			ev.Text = c.Why
 			return ev, nil
 		}
-		if before.Reason == c.Reason && before.Why == c.Why {
+		if reason == c.Reason && why == c.Why || c.Reason == BrokerBusy {
 			return nil, nil //nolint:nilnil // nothing new was seen: the row moves and no event is written
 		}
 		ev.Kind = "wait"

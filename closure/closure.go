@@ -86,6 +86,9 @@ type Memo struct {
 	Forgiven int `json:"forgiven,omitempty"`
 	// Paid is the sum of payouts that the broker calls complete, and not returned, at the last look.
 	Paid string `json:"paid,omitempty"`
+	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.
+	HeldReason Reason `json:"held_reason,omitempty"`
+	HeldWhy    string `json:"held_why,omitempty"`
 }
 
 // Event is one entry of a closure's history, before the ledger numbers and chains it.

@@ -43,8 +43,11 @@ func Park(d time.Duration, r Reason, why string) Outcome {
 }
 
 // Outage waits for the broker to answer again. Nothing was seen: it counts neither as a look nor as a failure.
-func Outage(d time.Duration, why string) Outcome {
-	return Outcome{kind: kindWait, Delay: d, Reason: BrokerOutage, Why: why, outage: true}
+func Outage(d time.Duration, why string) Outcome { return Unasked(d, BrokerOutage, why) }
+
+// Unasked waits because the broker was not, or could not be, asked: like an outage it counts as nothing.
+func Unasked(d time.Duration, r Reason, why string) Outcome {
+	return Outcome{kind: kindWait, Delay: d, Reason: r, Why: why, outage: true}
 }
 
 // Fail stops the closure until a person resumes it. The reason's row says what they can do.

@@ -79,6 +79,7 @@ type Timing struct {
 	Lease      time.Duration // of a notice that is being delivered
 	Backoff    time.Duration // before the first retry after an error; it doubles, with jitter
 	Drain      time.Duration // that a stopping worker gives its visits
+	Probe      time.Duration // between attempts at a broker that has stopped answering
 }
 
 // DefaultTiming is production's.
@@ -86,7 +87,7 @@ var DefaultTiming = Timing{
 	Deadline: 30 * time.Second, ToWire: 5 * time.Second, Fresh: 10 * time.Second, Skew: time.Minute,
 	Quarantine: 30 * time.Minute, Between: time.Minute, Task: 5 * time.Minute,
 	Grace: 30 * time.Second, Orphan: 5 * time.Minute, Sweep: 30 * time.Second, Lease: 2 * time.Minute,
-	Backoff: 20 * time.Second, Drain: time.Minute,
+	Backoff: 20 * time.Second, Drain: time.Minute, Probe: 30 * time.Second,
 }
 
 // ShortTiming is for the demo and for tests against a simulator on the same machine: the same order of things, sooner.
@@ -94,7 +95,7 @@ var ShortTiming = Timing{
 	Deadline: 2 * time.Second, ToWire: 2 * time.Second, Fresh: 5 * time.Second, Skew: time.Minute,
 	Quarantine: 8 * time.Second, Between: time.Second, Task: 20 * time.Second,
 	Grace: 2 * time.Second, Orphan: 20 * time.Second, Sweep: 2 * time.Second, Lease: 20 * time.Second,
-	Backoff: time.Second, Drain: 5 * time.Second,
+	Backoff: time.Second, Drain: 5 * time.Second, Probe: time.Second,
 }
 
 // TimingOf is the machine side for a clock: a scaled clock is only ever a demo's or a test's, and its machine is theirs.

@@ -37,6 +37,7 @@ const (
 	ClosingConfirm   Reason = "closing_unconfirmed"
 	ClockSkew        Reason = "clock_skew"
 	BrokerOutage     Reason = "broker_outage"
+	BrokerBusy       Reason = "broker_busy"
 	ExcessNoted      Reason = "excess_noted"
 	WentBackNote     Reason = "went_back"
 
@@ -110,6 +111,7 @@ var Reasons = map[Reason]Info{
 	ClosingConfirm:   {Title: "the broker accepted the closing; waiting until the account shows it"},
 	ClockSkew:        {Title: "this machine's clock and the broker's differ by more than a minute", Who: Operator, Hint: "Set the clock of this machine (NTP). No effect is sent while the clocks differ."},
 	BrokerOutage:     {Title: "the broker does not answer"},
+	BrokerBusy:       {Title: "many closures are due, and the broker takes only so many calls a minute; this one's turn comes"},
 	ExcessNoted:      {Title: "more money is there than the books explain; looking again after the next morning's booking"},
 	WentBackNote:     {Title: "something reappeared in the account"},
 

@@ -48,6 +48,10 @@ func (v *Visit) Do(ctx context.Context, what string, effects ...Effect) ([]closu
 		return nil, errors.New("a visit asks for one effect only")
 	}
 	v.done = true
+	ctx, err := v.prepay(ctx, len(effects))
+	if err != nil {
+		return nil, err
+	}
 	if err := v.fresh(effects); err != nil {
 		return nil, err
 	}
@@ -240,5 +244,6 @@ func refused(intents []closure.Intent) (closure.Intent, bool) {
 	return closure.Intent{}, false
 }
 
-// forNow says whether a refused intent never reached the broker, or was turned away for now: the next look tries again.
-func forNow(i closure.Intent) bool { return i.Status == 0 || i.Status == 429 }
+// forNow says whether a refused intent never reached the broker, or was turned away for now, be it for our credentials: the
+// next look tries again.
+func forNow(i closure.Intent) bool { return i.Status == 0 || i.Status == 401 || i.Status == 429 }

@@ -40,11 +40,12 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields must be set.
+// Runner carries out visits. All fields but Budget must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
 	Broker   Broker
+	Budget   Budget // nil: the broker may be asked at any time
 	Calendar func() *calendar.Calendar
 	Clock    closure.Clock
 	Policy   closure.Policy
@@ -133,13 +134,20 @@ func (r *Runner) look(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	if v.Now.Before(v.Closure.NotBefore.Add(-time.Second)) {
 		return closure.WaitUntil(v.Closure.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title), nil
 	}
-	o, err := phases[v.Closure.Phase](ctx, v)
+	ctx, err := r.begin(ctx, v)
+	var o closure.Outcome
+	if err == nil {
+		o, err = phases[v.Closure.Phase](ctx, v)
+	}
 	if wait, ok := errors.AsType[*notNowError](err); ok {
 		return wait.outcome, nil
 	}
+	if held, ok := errors.AsType[*alpaca.HeldError](err); ok {
+		return r.held(v, held), nil
+	}
 	switch {
 	case err == nil:
-		return o, nil
+		return r.paced(v, o), nil
 	case ctx.Err() != nil, errors.Is(err, ledger.ErrStale), errors.Is(err, ErrNotCounted):
 		return o, err
 	case alpaca.Unauthorized(err):

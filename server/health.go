@@ -16,7 +16,7 @@ type Health struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time" doc:"Business time, which a demo runs faster"`
 	Checked []string  `json:"checked,omitempty" doc:"What answered"`
-	Without []string  `json:"without,omitempty" doc:"What did not answer, and is not needed to accept a closure"`
+	Without []string  `json:"without,omitempty" doc:"What does not answer; this process works without it, as far as it can"`
 }
 
 type healthOutput struct{ Body Health }

@@ -44,8 +44,8 @@ type Options struct {
 	Clock  closure.Clock
 	Policy closure.Policy
 
-	// Beside says how what is not needed for an answer does, by name: a nil error means that it works. /ready shows what
-	// does not, and is ready all the same. This field is optional.
+	// Beside says how what a restart would not mend does, by name: a nil error means that it works. /ready shows what does
+	// not, and is ready all the same. This field is optional.
 	Beside func(context.Context) map[string]error
 
 	// Log gets one line for each request. Nil means that nothing is logged.

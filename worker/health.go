@@ -15,7 +15,7 @@ import (
 )
 
 // page is GET /health: 200 while everything this worker needs answers and it takes tasks, 503 and what is down otherwise,
-// so that an orchestrator also sees a worker that is stopping.
+// so that an orchestrator also sees a worker that is stopping. What stands in the way at the broker is shown beside it.
 type page struct {
 	o     Options
 	pulse *pulse
@@ -43,6 +43,12 @@ func (p *page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		body["asynq"] = "draining"
 	default:
 		p.tell(found)
+	}
+	if p.o.Broker != nil {
+		body["broker"] = "ok"
+		if err := p.o.Broker(); err != nil {
+			body["broker"] = err.Error()
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

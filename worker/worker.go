@@ -34,7 +34,10 @@ type Options struct {
 
 	Health     func(ctx context.Context) map[string]error // what must work beside Asynq, within two seconds
 	HealthAddr string                                     // "" opens none
-	Log        *logrus.Logger
+	// Broker says why the broker is not asked at all, if it is not. The health page shows it, and a worker is healthy all the
+	// same: no restart mends the broker or our credentials, and one would take down what waits in order. Nil: not shown.
+	Broker func() error
+	Log    *logrus.Logger
 }
 
 const defaultConcurrency = 20

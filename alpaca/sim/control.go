@@ -42,6 +42,8 @@ func (s *Sim) controlRoute(q *request) (response, error) {
 			return response{}, err
 		}
 		return ok(map[string]any{"entries": entries}), nil
+	case where == "GET calls":
+		return ok(s.Calls()), nil
 	case where == "PUT chaos":
 		var c Chaos
 		if err := q.decodeControl(&c); err != nil {

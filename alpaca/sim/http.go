@@ -18,7 +18,6 @@ import (
 const (
 	brokerBody   = 1 << 20
 	controlBody  = 64 << 20
-	quotaPerMin  = 100_000 // shown in the headers; only chaos throttles
 	jsonMimeType = "application/json; charset=utf-8"
 )
 
@@ -126,25 +125,16 @@ func (s *Sim) headers(resp response) http.Header {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
-	now := time.Now()
-	if minute := now.Unix() / 60; minute != s.window {
-		s.window, s.asked = minute, 0
-	}
-	s.asked++
-	left, reset := max(0, quotaPerMin-s.asked), time.Unix((s.window+1)*60, 0)
-	if !resp.reset.IsZero() {
-		left, reset = 0, resp.reset
-	}
-	return http.Header{
-		"X-Request-Id":          {strings.ReplaceAll(uuid(s.o.Seed, " request ", s.requests), "-", "")},
-		"X-Ratelimit-Limit":     {strconv.Itoa(quotaPerMin)},
-		"X-Ratelimit-Remaining": {strconv.Itoa(left)},
-		"X-Ratelimit-Reset":     {strconv.FormatInt(reset.Unix(), 10)},
-	}
+	header := s.quota.headers(s.o.CallsPerMinute, resp.reset)
+	header.Set("X-Request-ID", strings.ReplaceAll(uuid(s.o.Seed, " request ", s.requests), "-", ""))
+	return header
 }
 
 // faulty answers a request to the broker, with the fault that the rules have for it.
 func (s *Sim) faulty(ctx context.Context, q *request) (response, error) {
+	if !s.count() {
+		return failure(errThrottled), nil
+	}
 	if !s.authorized(q) {
 		return failure(&refusal{status: http.StatusUnauthorized, code: 40110000, message: "request is not authorized"}), nil
 	}

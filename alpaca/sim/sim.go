@@ -35,6 +35,9 @@ type Options struct {
 	FillDelay time.Duration
 	// CancelDelay is how long an accepted cancel takes; zero means 2 seconds of business time.
 	CancelDelay time.Duration
+	// CallsPerMinute is how many calls are answered in a minute of the machine's clock, by whomever they are made; the rest
+	// get 429. Zero: no limit.
+	CallsPerMinute int
 	// Log is told of each mutation and fault. Nil: silence.
 	Log *logrus.Logger
 }
@@ -54,8 +57,7 @@ type Sim struct {
 	seq      int64
 	chaos    *chaos
 	requests uint64
-	window   int64 // the minute that asked counts in
-	asked    int
+	quota    quota
 }
 
 var _ http.Handler = (*Sim)(nil)

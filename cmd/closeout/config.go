@@ -13,6 +13,7 @@ import (
 	"github.com/shopspring/decimal"
 	"github.com/sirupsen/logrus"
 
+	"closeout/budget"
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/server"
@@ -59,9 +60,17 @@ type remote struct {
 	AlpacaURL    string `env:"CLOSEOUT_ALPACA_URL" help:"The Broker API, https://broker-api.sandbox.alpaca.markets for the sandbox."`
 	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" help:"Broker API key."`
 	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" help:"Broker API secret."`
+	AlpacaCalls  int    `name:"alpaca-calls-per-minute" env:"CLOSEOUT_ALPACA_CALLS_PER_MINUTE" help:"Calls that all processes together may make at the broker in a minute. Alpaca's limit is the correspondent's and not published: the log names it as the broker tells it; leave what your other software needs. Default: 200, and 100000 with a scaled clock."`
 
 	AccountStatus string `env:"CLOSEOUT_ACCOUNT_STATUS" help:"Column of your own that follows the closure, on the same Postgres: table=user_onboarding key=alpaca_account_id column=status. It is set to pending_closure, then closed; cancel restores it."`
 }
+
+// Calls a minute where nothing is set: the lowest limit that Alpaca has published for any of its APIs, and what the simulator
+// shows.
+const (
+	fewCalls  = 200
+	demoCalls = 100_000
+)
 
 // The broker's two hosts.
 const (
@@ -97,6 +106,7 @@ type settings struct {
 	env    closure.Environment
 	policy closure.Policy
 	clock  closure.Clock
+	calls  int                   // at the broker, a minute, by all processes
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
 }
@@ -194,6 +204,14 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 		bad.add("CLOSEOUT_DAY", "a scaled clock is for demos; it is refused with the live environment")
 	}
 	s.clock = clock
+	switch s.calls = r.AlpacaCalls; {
+	case s.calls == 0 && clock.Scaled():
+		s.calls = demoCalls
+	case s.calls == 0:
+		s.calls = fewCalls
+	case s.calls < budget.Least || s.calls > 10_000_000:
+		bad.add("CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "must lie between %d and 10000000, is %d", budget.Least, s.calls)
+	}
 	var opts *redis.Options
 	switch o, err := redis.ParseURL(r.RedisURL); {
 	case r.RedisURL == "":

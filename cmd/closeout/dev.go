@@ -54,6 +54,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	s.log.SetOutput(o.err)
+	s.calls = demoCalls
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
+	"closeout/budget"
 	"closeout/closure"
 	"closeout/handlers"
 	"closeout/ledger"
@@ -31,6 +32,7 @@ type parts struct {
 	rdb     redis.UniversalClient
 	ledger  *ledger.Ledger
 	queue   *tasks.Queue
+	budget  *budget.Budget
 	broker  *alpaca.Client
 	almanac *handlers.Almanac
 	stop    func() // ends what runs beside the doors
@@ -39,6 +41,8 @@ type parts struct {
 func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
 	worker.RepairAcks(rdb)
 	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb}
+	p.budget = budget.New(budget.Options{Redis: rdb, Name: string(s.env), PerMinute: s.calls, Probe: p.timing.Probe, Log: s.log})
+	broker.Gate = p.budget
 	var err error
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
@@ -96,20 +100,38 @@ func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
 		Beside: func(ctx context.Context) map[string]error {
-			return pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
+			return pingAll(ctx, map[string]ping{"redis": p.queue.Ping, "broker": func(context.Context) error { return p.budget.Err() }})
 		},
-		Readiness: &readiness.Checker{
+		Readiness: budgeted{&readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
-		},
+		}, p.budget},
 		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
 	})
 }
 
+// budgeted takes the calls of a check at once: an account that is half read is calls for nothing.
+type budgeted struct {
+	*readiness.Checker
+	budget *budget.Budget
+}
+
+// checkCalls is about how many calls a readiness check makes.
+const checkCalls = 8
+
+// Check implements server.Readiness.
+func (b budgeted) Check(ctx context.Context, account, relationship string) (readiness.Report, error) {
+	ctx, err := b.budget.Ask(ctx, account, checkCalls)
+	if err != nil {
+		return readiness.Report{}, &readiness.UnreadableError{What: "the account", Err: err}
+	}
+	return b.Checker.Check(ctx, account, relationship)
+}
+
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	return worker.Options{
-		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, HealthAddr: healthAddr, Hurry: hurried(ctx), Log: p.log,
+		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Hurry: hurried(ctx), Log: p.log,
 		Runner: &handlers.Runner{
-			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Calendar: p.almanac.Calendar,
+			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
 		},
 	}

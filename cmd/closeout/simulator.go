@@ -11,10 +11,11 @@ import (
 )
 
 type simulatorCmd struct {
-	Addr string `default:"127.0.0.1:9000" help:"Where the simulated broker listens; loopback only."`
-	Data string `help:"Folder of sim.db; without one everything is in memory and gone at the end."`
-	Seed int64  `help:"Makes ids and chance repeatable."`
-	Day  string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>: give the same to server and workers."`
+	Addr  string `default:"127.0.0.1:9000" help:"Where the simulated broker listens; loopback only."`
+	Data  string `help:"Folder of sim.db; without one everything is in memory and gone at the end."`
+	Seed  int64  `help:"Makes ids and chance repeatable."`
+	Calls int    `name:"calls-per-minute" help:"Answers so many calls in a minute and the rest with 429; 0: all."`
+	Day   string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>: give the same to server and workers."`
 }
 
 // Run serves the simulated broker until it is told to stop. An accepted mutation is on disk before it is answered.
@@ -24,11 +25,14 @@ func (c *simulatorCmd) Run(ctx context.Context, o output) error {
 	if err != nil {
 		bad.add("CLOSEOUT_DAY", "%v", err)
 	}
+	if c.Calls < 0 {
+		bad.add("--calls-per-minute", "must not be negative, is %d", c.Calls)
+	}
 	loopbackOnly("--addr", c.Addr, &bad)
 	if err := bad.err(); err != nil {
 		return err
 	}
-	so := sim.Options{Now: clock.Now, FixedClock: clock.Scaled(), Key: demoKey, Secret: demoSecret, Seed: c.Seed}
+	so := sim.Options{Now: clock.Now, FixedClock: clock.Scaled(), Key: demoKey, Secret: demoSecret, Seed: c.Seed, CallsPerMinute: c.Calls}
 	if c.Data != "" {
 		if err := os.MkdirAll(c.Data, 0o700); err != nil {
 			return fmt.Errorf("make the data folder: %w", err)

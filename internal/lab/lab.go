@@ -46,6 +46,7 @@ type Options struct {
 	Policy func(*closure.Policy)
 	Timing func(*closure.Timing)
 	Sim    func(*sim.Options)
+	Budget handlers.Budget // nil: none
 
 	// Bare leaves out Redis, Asynq and SQL: the handlers, the client and the simulator remain, and Drive moves the
 	// closures. It is for tests of thousands of closures that are about the calendar and the money alone.
