@@ -23,6 +23,8 @@ type Ledger interface {
 	Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error)
 	Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error)
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
+	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
+	PutOff(ctx context.Context, now, by time.Time, limit int) ([]closure.Closure, error)
 	LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error)
 	NoticeSent(ctx context.Context, n ledger.Notice) error
 	NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error
@@ -40,7 +42,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields must be set.
+// Runner carries out visits. All fields but Heard must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -51,6 +53,9 @@ type Runner struct {
 	Timing   closure.Timing
 	Post     Post
 	Log      *logrus.Logger
+
+	// Heard says whether what happens at the broker is heard of just now, so that looks may be put off. Nil: they never are.
+	Heard func(ctx context.Context) bool
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -166,7 +171,7 @@ func (r *Runner) end(ctx context.Context, d Delivery, v *Visit, o closure.Outcom
 	if fault != nil {
 		return r.fault(ctx, d, v, fault, now)
 	}
-	ch := closure.Looked(now, o, r.measure(v, now), &v.memo).With(v.detail())
+	ch := closure.Looked(now, r.putOff(ctx, v, o, now), r.measure(v, now), &v.memo).With(v.detail())
 	next, err := r.Ledger.Save(ctx, v.Closure, ch, v.learntInOrder(), v.events...)
 	if errors.Is(err, closure.ErrImpossible) { // a phase's mistake is a fault that counts, or it would be retried for ever
 		return r.fault(ctx, d, v, err, now)
