@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -30,6 +31,7 @@ type Streams struct {
 	Hasten func(ctx context.Context, account string) error // makes the account's waiting visit due
 	Missed func(ctx context.Context) error                 // something may have happened that nobody heard
 	Holder string                                          // this process, unlike any other
+	Lease  time.Duration                                   // of a topic's one reader, machine time; 0: 30 seconds
 	Log    *logrus.Logger
 
 	mu    sync.Mutex
@@ -40,12 +42,18 @@ type Streams struct {
 // All these are machine time.
 const (
 	readerLease = 30 * time.Second
-	readerKeep  = readerLease / 3 // between renewals; what is heard within one may be heard again after a crash
-	stillHeard  = 3 * time.Minute // after a sign of life; a silent connection is given up sooner
 	firstPause  = time.Second
 	lastPause   = time.Minute
 	refusal     = time.Hour // after an answer that no patience mends
 )
+
+func (s *Streams) lease() time.Duration { return cmp.Or(s.Lease, readerLease) }
+
+// renewal is the time between renewals of a lease. What is heard within one may be heard again after a crash.
+func (s *Streams) renewal() time.Duration { return s.lease() / 3 }
+
+// lately is how long ago the last sign of life may be: three minutes by default. A silent connection is given up sooner.
+func (s *Streams) lately() time.Duration { return 6 * s.lease() }
 
 // Run reads until ctx ends, and hands over then.
 func (s *Streams) Run(ctx context.Context) {
@@ -71,7 +79,7 @@ func (s *Streams) follow(ctx context.Context, topic alpaca.Topic) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ledger.ErrStale):
-			wait = readerKeep // another process reads: its lease may end
+			wait = s.renewal() // another process reads: its lease may end
 		case alpaca.NotFound(err), alpaca.Unauthorized(err):
 			wait = refusal
 			log.WithError(err).Warn("the broker refuses this event stream; looks go on as without it, and it is asked for again in an hour")
@@ -90,7 +98,7 @@ func (s *Streams) follow(ctx context.Context, topic alpaca.Topic) {
 
 // read reads one topic from where it was left until the stream breaks off or another process has it. It returns the reason.
 func (s *Streams) read(ctx context.Context, topic alpaca.Topic) error {
-	at, err := s.Ledger.LeaseStream(ctx, string(topic), s.Holder, readerLease)
+	at, err := s.Ledger.LeaseStream(ctx, string(topic), s.Holder, s.lease())
 	if err != nil {
 		return err
 	}
@@ -154,7 +162,7 @@ func (s *Streams) keep(ctx context.Context, k *kept, stream *alpaca.Stream) (sto
 		renewed := time.Now()
 		first := time.NewTimer(time.Second) // that a stream is heard should be known soon
 		defer first.Stop()
-		t := time.NewTicker(readerKeep)
+		t := time.NewTicker(s.renewal())
 		defer t.Stop()
 		for {
 			select {
@@ -163,14 +171,14 @@ func (s *Streams) keep(ctx context.Context, k *kept, stream *alpaca.Stream) (sto
 			case <-first.C:
 			case <-t.C:
 			}
-			_, err := s.Ledger.LeaseStream(ctx, k.at.Topic, s.Holder, readerLease)
+			_, err := s.Ledger.LeaseStream(ctx, k.at.Topic, s.Holder, s.lease())
 			if err == nil {
 				err = s.write(ctx, k)
 			}
 			switch {
 			case err == nil:
 				renewed = time.Now()
-			case errors.Is(err, ledger.ErrStale), time.Since(renewed) >= readerLease-readerKeep:
+			case errors.Is(err, ledger.ErrStale), time.Since(renewed) >= s.lease()-s.renewal():
 				lost = err
 				_ = stream.Close()
 				return
@@ -212,7 +220,7 @@ func (s *Streams) Heard(ctx context.Context) bool {
 		streams, err := s.Ledger.Streams(ctx)
 		read := 0
 		for _, st := range streams {
-			if now.Sub(st.HeardAt) < stillHeard {
+			if now.Sub(st.HeardAt) < s.lately() {
 				read++
 			}
 		}

@@ -76,6 +76,9 @@ type wire struct {
 }
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, "/events/") {
+		w.l.Calls.Add(1)
+	}
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}
@@ -141,6 +144,10 @@ func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
 	q.l.point(q.p, "before schedule")
 	err := q.Queue.Schedule(ctx, c)
 	q.l.point(q.p, "after schedule")
+	select {
+	case q.l.rung <- struct{}{}:
+	default:
+	}
 	return err
 }
 
