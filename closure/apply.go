@@ -66,7 +66,7 @@ const Worker = "worker"
 // The kinds of changes, which are the kinds of their events.
 const (
 	kLook, kClaim, kError, kCrash, kWentBack, kReissue = "look", "claim", "error", "crash", "ledger_went_back", "reissue"
-	kCancel, kPause, kResume, kWake                    = "cancel", "pause", "resume", "wake"
+	kCancel, kPause, kResume, kWake, kHasten           = "cancel", "pause", "resume", "wake", "hasten"
 )
 
 // Looked is the end of a visit. memo, if not nil, replaces the closure's.
@@ -119,6 +119,14 @@ func Resume(at time.Time, actor, why string) Change {
 func Wake(at time.Time, actor, why string) Change {
 	return Change{kind: kWake, at: at, actor: actor, text: why}
 }
+
+// settle is business time after a change before an event can make the next visit due: what belongs together, the fills of
+// several orders for one, is seen by one visit, and no storm of events can make a closure look without a pause.
+const settle = 2 * time.Second
+
+// Hastened is a wake by the broker's word that something has happened, which may be wrong. Unlike Wake it leaves no event:
+// the visit that follows writes what it saw, and hundreds of lines that something was heard would hide it.
+func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor: Worker} }
 
 // Apply is the only place where a closure changes. It returns the closure as it is afterwards, with the next version
 // where it moved (the ledger gives each new version its token), and the event to append: nil for a look that found
@@ -179,6 +187,8 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 			return c, nil, nil
 		}
 		c.move(ch.at)
+	case kHasten:
+		return hasten(before, ch.at), nil, nil
 	default:
 		err = fmt.Errorf("closure: %w: unknown change %q", ErrImpossible, ch.kind)
 	}
@@ -225,6 +235,9 @@ func (c *Closure) look(ch Change, p Policy) (*Event, error) {
 			due = ch.at.Add(d)
 		}
 		c.move(due)
+		if o.putOff.After(due) && c.DueAt.Equal(due) { // not woken meanwhile
+			c.DueAt, c.LookBy = o.putOff, due
+		}
 		c.wait(o.Reason, o.Why)
 		if o.counts {
 			c.count(ch.look, p)
@@ -336,7 +349,7 @@ func (c *Closure) start(at time.Time) {
 // move gives the row its next version. A wake that came meanwhile makes it due at once.
 func (c *Closure) move(due time.Time) {
 	c.Version++
-	c.Token, c.NotedRetries = "", 0
+	c.Token, c.NotedRetries, c.LookBy = "", 0, time.Time{}
 	if !c.WokenAt.IsZero() && c.WokenAt.Before(due) {
 		due = c.WokenAt
 	}
@@ -356,6 +369,23 @@ func (c *Closure) stop(s State, at time.Time, r Reason, why string) {
 	c.move(at)
 	c.DueAt = time.Time{}
 	c.wait(r, why)
+}
+
+// hasten makes a waiting closure due, or marks one that is due already.
+func hasten(c Closure, at time.Time) Closure {
+	due := at
+	if soon := c.UpdatedAt.Add(settle); soon.After(due) && soon.Before(at.Add(2*settle)) { // clocks may differ
+		due = soon
+	}
+	switch {
+	case c.NotBefore.After(at), !c.DueAt.After(due) && c.DueAt.After(at): // it is due soon enough
+	case c.DueAt.After(due):
+		c.UpdatedAt = at
+		c.move(due)
+	case c.WokenAt.IsZero(): // a visit may be in hand, and may have looked before what was heard of now
+		c.WokenAt = at.Add(settle)
+	}
+	return c
 }
 
 // dieIfWornOut makes the closure dead when its errors or crashes are used up.

@@ -60,6 +60,7 @@ type Closure struct {
 	Loops    int // ways back taken
 
 	WokenAt   time.Time // a wake that met a due row: the next save makes it due at once
+	LookBy    time.Time // of a look that was put off: when it would be due if nobody heard the broker's events
 	Memo      Memo
 	Seq       int64 // of the last event
 	HeadHash  string

@@ -12,6 +12,7 @@ type Outcome struct {
 	Why    string
 	counts bool
 	outage bool
+	putOff time.Time
 }
 
 type outcomeKind int
@@ -48,6 +49,15 @@ func Outage(d time.Duration, why string) Outcome { return Unasked(d, BrokerOutag
 // Unasked waits because the broker was not, or could not be, asked: like an outage it counts as nothing.
 func Unasked(d time.Duration, r Reason, why string) Outcome {
 	return Outcome{kind: kindWait, Delay: d, Reason: r, Why: why, outage: true}
+}
+
+// PutOff makes a wait for the phase's poll last until t, if that is later: what it waits for is heard of, and looking is for
+// what was not heard. It changes no other outcome.
+func (o Outcome) PutOff(t time.Time) Outcome {
+	if o.kind == kindWait && !o.outage && o.Delay == 0 && o.Until.IsZero() {
+		o.putOff = t
+	}
+	return o
 }
 
 // Fail stops the closure until a person resumes it. The reason's row says what they can do.

@@ -23,6 +23,8 @@ type Ledger interface {
 	Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error)
 	Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error)
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
+	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
+	PutOff(ctx context.Context, now, by time.Time, limit int) ([]closure.Closure, error)
 	LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error)
 	NoticeSent(ctx context.Context, n ledger.Notice) error
 	NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error
@@ -40,7 +42,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget must be set.
+// Runner carries out visits. All fields but Budget and Heard must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -52,6 +54,9 @@ type Runner struct {
 	Timing   closure.Timing
 	Post     Post
 	Log      *logrus.Logger
+
+	// Heard says whether what happens at the broker is heard of just now, so that looks may be put off. Nil: they never are.
+	Heard func(ctx context.Context) bool
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -147,7 +152,7 @@ func (r *Runner) look(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	}
 	switch {
 	case err == nil:
-		return r.paced(v, o), nil
+		return r.paced(v, r.putOff(ctx, v, o)), nil
 	case ctx.Err() != nil, errors.Is(err, ledger.ErrStale), errors.Is(err, ErrNotCounted):
 		return o, err
 	case alpaca.Unauthorized(err):

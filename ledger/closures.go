@@ -23,7 +23,7 @@ var (
 	}
 	moving = []string{
 		"phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
-		"noted_retries", "last_error", "looks", "spent_ns", "days", "last_day", "last_look", "loops", "woken_at", "memo",
+		"noted_retries", "last_error", "looks", "spent_ns", "days", "last_day", "last_look", "loops", "woken_at", "look_by", "memo",
 		"updated_at", "started_at", "entered_at", "ended_at",
 	}
 	chain = []string{"seq", "head_hash"}
@@ -47,7 +47,7 @@ func movingFields(c *closure.Closure, memo *string) []any {
 	return []any{
 		&c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
 		&c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, &c.Spent, &c.Days, &c.LastDay,
-		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
+		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), (*ts)(&c.LookBy), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
 		(*ts)(&c.EnteredAt), (*ts)(&c.EndedAt),
 	}
 }
@@ -184,22 +184,9 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 	if from.IsZero() {
 		from = time.Unix(0, 0)
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
+	return l.list(ctx, "list overdue closures", "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE state = 'running' AND environment = $1 AND due_at < $2 AND (due_at, id) > ($3, $4) ORDER BY due_at, id LIMIT $5",
 		l.env, ts(before), ts(from), after.ID, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list overdue closures: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var out []closure.Closure
-	for rows.Next() {
-		c, err := l.scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	return out, rows.Err()
 }
 
 // write appends the event, if any, and writes the notice and the account's status that the change calls for. The caller has written or locked the row in

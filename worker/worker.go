@@ -22,6 +22,7 @@ import (
 type Options struct {
 	Redis       redis.UniversalClient // the caller's; RepairAcks must have been called on it
 	Runner      *handlers.Runner
+	Streams     *Streams // nil: the broker's event streams are not read
 	Timing      closure.Timing
 	Concurrency int // visits at once; 0: 20
 
@@ -123,6 +124,9 @@ func Run(ctx context.Context, o Options) error {
 	o.Log.Info("working")
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
+	if o.Streams != nil {
+		p.open.Go(func() { o.Streams.Run(ctx) })
+	}
 	<-ctx.Done()
 	p.stage.Store(draining)
 	return drain(o, p, srv, cut)

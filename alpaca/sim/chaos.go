@@ -18,9 +18,20 @@ const (
 	FaultLate         = "late"          // all is well, but lists show the effect only after Delay of business time
 	FaultThrottle     = "throttle"      // no effect, 429, and the quota is renewed after Delay
 	FaultDrop         = "drop"          // no effect and no answer
+
+	// Of the events on a stream, by its path; the others above are those of opening it.
+	FaultLag    = "lag"    // it comes only after Delay, and so do those behind it
+	FaultLose   = "lose"   // it is left out, and a comment says so
+	FaultRepeat = "repeat" // it comes twice
+	FaultLie    = "lie"    // beside it, or a heartbeat, something is told that has not happened
 )
 
-var faults = []string{FaultError, FaultErrorAfter, FaultTimeoutAfter, FaultSlow, FaultLate, FaultThrottle, FaultDrop}
+var (
+	callFaults   = []string{FaultError, FaultErrorAfter, FaultTimeoutAfter, FaultSlow, FaultLate, FaultThrottle, FaultDrop}
+	streamFaults = []string{FaultLag, FaultLose, FaultRepeat}
+	lies         = []string{FaultLie}
+	faults       = slices.Concat(callFaults, streamFaults, lies)
+)
 
 // Rule makes some requests go wrong. The first rule that fires decides.
 type Rule struct {
@@ -113,8 +124,8 @@ func glob(path string) (*regexp.Regexp, error) {
 	return regexp.Compile("^" + pattern + "$")
 }
 
-// fault says what goes wrong with a request; the zero Rule means nothing does. The lock is held.
-func (c *chaos) fault(method, path string) Rule {
+// fault says which of some faults befalls a request; the zero Rule means none does. The lock is held.
+func (c *chaos) fault(method, path string, of []string) Rule {
 	if c == nil {
 		return Rule{}
 	}
@@ -122,7 +133,7 @@ func (c *chaos) fault(method, path string) Rule {
 		if r.Method != "" && r.Method != "*" && !strings.EqualFold(r.Method, method) || !c.paths[i].MatchString(path) {
 			continue
 		}
-		if r.Times > 0 && c.fired[i] >= r.Times {
+		if r.Times > 0 && c.fired[i] >= r.Times || !slices.Contains(of, r.Fault) {
 			continue
 		}
 		if r.Probability != 0 && r.Probability < 1 {

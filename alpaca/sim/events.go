@@ -183,6 +183,7 @@ func (v *visit) transferStatus(e Event) error {
 	if err != nil {
 		return err
 	}
+	from := t.Status
 	switch strings.ToUpper(e.Status) {
 	case "RETURNED", "REJECTED", "CANCELED", "EXPIRED":
 		v.undo(t, strings.ToUpper(e.Status), e.Reason)
@@ -194,10 +195,12 @@ func (v *visit) transferStatus(e Event) error {
 		day := t.Day
 		t.plan(v.s.market, v.at)
 		t.Day = day
+		v.tellTransfer(t, from)
 	case "":
 		return invalid("transfer_status needs a status")
 	default:
 		t.Status, t.Updated, t.Reason, t.Steps = e.Status, v.at, e.Reason, nil
+		v.tellTransfer(t, from)
 	}
 	return nil
 }

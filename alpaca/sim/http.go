@@ -43,6 +43,9 @@ var errCut = errors.New("sim: connection cut")
 
 // ServeHTTP answers over a socket. A fault that gives no answer aborts the connection.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.serveStream(w, r) {
+		return
+	}
 	limit := int64(brokerBody)
 	if strings.HasPrefix(r.URL.Path, "/sim/") {
 		limit = controlBody
@@ -62,7 +65,21 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-// Transport answers in this process: no socket, and no goroutine of its own.
+// serve writes an answer.
+func (s *Sim) serve(w http.ResponseWriter, resp response) {
+	for k, v := range s.headers(resp) {
+		w.Header()[k] = v
+	}
+	body, err := json.Marshal(resp.body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Content-Type", jsonMimeType)
+	w.WriteHeader(resp.status)
+	_, _ = w.Write(body)
+}
+
+// Transport answers in this process: no socket, and no goroutine of its own but for an event stream.
 func (s *Sim) Transport() http.RoundTripper { return transport{s} }
 
 type transport struct{ s *Sim }
@@ -79,6 +96,9 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if err := r.Context().Err(); err != nil {
 		return nil, err
+	}
+	if resp, err := t.s.pipeStream(r); resp != nil || err != nil {
+		return resp, err
 	}
 	status, header, answer, err := t.s.answer(r.Context(), r, body)
 	if err != nil {
@@ -136,10 +156,10 @@ func (s *Sim) faulty(ctx context.Context, q *request) (response, error) {
 		return failure(errThrottled), nil
 	}
 	if !s.authorized(q) {
-		return failure(&refusal{status: http.StatusUnauthorized, code: 40110000, message: "request is not authorized"}), nil
+		return failure(errNoAuth), nil
 	}
 	s.mu.Lock()
-	rule := s.chaos.fault(q.method, q.path)
+	rule := s.chaos.fault(q.method, q.path, callFaults)
 	s.mu.Unlock()
 	if rule.Fault != "" && s.o.Log != nil {
 		s.o.Log.WithField("fault", rule.Fault).WithField("method", q.method).Debug("chaos")

@@ -38,6 +38,11 @@ type Options struct {
 	// CallsPerMinute is how many calls are answered in a minute of the machine's clock, by whomever they are made; the rest
 	// get 429. Zero: no limit.
 	CallsPerMinute int
+	// Machine is how long a stretch of business time takes on the machine's clock, where that is another than Now's; nil
+	// means as long. Event streams wait by it.
+	Machine func(business time.Duration) time.Duration
+	// Heartbeat is machine time between the signs of life of an event stream; zero means 15 seconds.
+	Heartbeat time.Duration
 	// Log is told of each mutation and fault. Nil: silence.
 	Log *logrus.Logger
 }
@@ -58,6 +63,8 @@ type Sim struct {
 	chaos    *chaos
 	requests uint64
 	quota    quota
+	streams  streams
+	toldSeq  int64
 }
 
 var _ http.Handler = (*Sim)(nil)
@@ -79,6 +86,12 @@ func Open(o Options) (*Sim, error) {
 	if o.CancelDelay <= 0 {
 		o.CancelDelay = 2 * time.Second
 	}
+	if o.Machine == nil {
+		o.Machine = func(d time.Duration) time.Duration { return d }
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 15 * time.Second
+	}
 	if o.CashMoves == "" {
 		o.CashMoves = AtCreation
 	}
@@ -86,6 +99,7 @@ func Open(o Options) (*Sim, error) {
 		return nil, fmt.Errorf("open the simulator: cash moves %s, %s or %s, not %q", AtCreation, AtComplete, Late, o.CashMoves)
 	}
 	s := &Sim{o: o, market: market{o.Market}, accounts: map[string]*account{}, assets: map[string]position{}, symbols: map[string]string{}, store: &memory{}}
+	s.streams = streams{news: make(chan struct{}), over: make(chan struct{})}
 	if o.Path != "" {
 		db, err := openDisk(o.Path)
 		if err != nil {
@@ -97,7 +111,7 @@ func Open(o Options) (*Sim, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read the simulator's file: %w", err), s.store.close())
 	}
-	s.offset, s.seq = meta.offset, meta.seq
+	s.offset, s.seq, s.toldSeq = meta.offset, meta.seq, meta.told
 	for _, a := range accounts {
 		for _, o := range a.Orders {
 			s.learn(position{Symbol: o.Symbol, Class: o.Class, Price: o.Price})
@@ -107,8 +121,9 @@ func Open(o Options) (*Sim, error) {
 	return s, nil
 }
 
-// Close lets the file go. Requests that come later are answered with 500.
+// Close ends the streams and lets the file go. Requests that come later are answered with 500.
 func (s *Sim) Close() error {
+	s.Hangup()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.store.close()
@@ -137,6 +152,7 @@ func (s *Sim) Advance(d time.Duration) error {
 		return err
 	}
 	s.offset += d
+	s.stirred()
 	return nil
 }
 
@@ -172,6 +188,7 @@ type visit struct {
 	a     *account
 	at    time.Time
 	lines []Entry
+	told  []told
 	late  time.Duration // a fault hides what is made now for so long
 }
 
@@ -184,6 +201,7 @@ func (v *visit) book(e Entry) {
 		e.Amount = e.Cash.StringFixed(2)
 	}
 	v.lines = append(v.lines, e)
+	v.tellOf(e)
 }
 
 // move changes the cash and says so.
@@ -233,11 +251,19 @@ func (s *Sim) commit(v *visit) error {
 	for i := range v.lines {
 		v.lines[i].Seq = s.seq + int64(i) + 1
 	}
-	if err := s.store.commit(change{accounts: []*account{v.a}, lines: v.lines, offset: s.offset}); err != nil {
+	for i := range v.told {
+		v.told[i].Seq = s.toldSeq + int64(i) + 1
+	}
+	if err := s.store.commit(change{accounts: []*account{v.a}, lines: v.lines, told: v.told, offset: s.offset}); err != nil {
 		return fmt.Errorf("store account: %w", err)
 	}
 	s.seq += int64(len(v.lines))
+	s.toldSeq += int64(len(v.told))
 	s.keep(v.a)
+	s.expect(v.a)
+	if s.streams.open > 0 {
+		s.stirred()
+	}
 	if s.o.Log != nil {
 		for _, e := range v.lines {
 			s.o.Log.WithFields(logrus.Fields{"account": e.Account[len(e.Account)-6:], "kind": e.Kind, "amount": e.Amount, "actor": e.Actor}).Debug("booked")
@@ -271,6 +297,7 @@ func (r *refusal) Error() string { return fmt.Sprintf("%d (%d): %s", r.status, r
 
 var (
 	errNoAccount = &refusal{status: http.StatusNotFound, code: 40410000, message: "account not found"}
+	errNoAuth    = &refusal{status: http.StatusUnauthorized, code: 40110000, message: "request is not authorized"}
 	errNoPath    = &refusal{status: http.StatusNotFound, code: 40410000, message: "endpoint not found"}
 )
 

@@ -15,24 +15,28 @@ import (
 type change struct {
 	accounts []*account // none: only the clock
 	lines    []Entry
+	told     []told
 	offset   time.Duration
 }
 
 type meta struct {
-	offset time.Duration
-	seq    int64
+	offset    time.Duration
+	seq, told int64
 }
 
 type store interface {
 	load() ([]*account, meta, error)
 	commit(change) error
 	journal(account string) ([]Entry, error) // of all accounts where none is named
+	// heard gives a topic's events after one, up to most, and the number of the last event that it has looked at.
+	heard(topic string, after int64, most int) ([]told, int64, error)
 	close() error
 }
 
 type memory struct {
 	lines  []Entry
 	of     map[string][]int
+	told   []told
 	closed bool
 }
 
@@ -51,7 +55,18 @@ func (m *memory) commit(c change) error {
 		m.of[e.Account] = append(m.of[e.Account], len(m.lines))
 		m.lines = append(m.lines, e)
 	}
+	m.told = append(m.told, c.told...)
 	return nil
+}
+
+func (m *memory) heard(topic string, after int64, most int) (out []told, last int64, err error) {
+	last = max(after, 0)
+	for ; last < int64(len(m.told)) && len(out) < most; last++ { // numbers begin with 1
+		if t := m.told[last]; t.Topic == topic {
+			out = append(out, t)
+		}
+	}
+	return out, last, nil
 }
 
 func (m *memory) journal(account string) ([]Entry, error) {
@@ -72,6 +87,7 @@ const schema = `
 CREATE TABLE IF NOT EXISTS accounts (made INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY, account TEXT NOT NULL, entry TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS journal_account ON journal (account, seq);
+CREATE TABLE IF NOT EXISTS told (seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, event TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS clock (one INTEGER PRIMARY KEY CHECK (one = 1), ahead INTEGER NOT NULL);
 INSERT INTO clock VALUES (1, 0) ON CONFLICT DO NOTHING;
 CREATE TRIGGER IF NOT EXISTS journal_grows BEFORE UPDATE ON journal BEGIN SELECT RAISE(ABORT, 'the journal only grows'); END;
@@ -123,7 +139,7 @@ func (d *disk) load() (accounts []*account, m meta, err error) {
 		return nil, m, err
 	}
 	m.offset = time.Duration(ahead)
-	return accounts, m, d.db.QueryRow(`SELECT coalesce(max(seq), 0) FROM journal`).Scan(&m.seq)
+	return accounts, m, d.db.QueryRow(`SELECT (SELECT coalesce(max(seq), 0) FROM journal), (SELECT coalesce(max(seq), 0) FROM told)`).Scan(&m.seq, &m.told)
 }
 
 func (d *disk) commit(c change) error {
@@ -157,7 +173,37 @@ func (d *disk) commit(c change) error {
 			return err
 		}
 	}
+	for _, t := range c.told {
+		event, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`INSERT INTO told (seq, topic, event) VALUES ($1, $2, $3)`, t.Seq, t.Topic, string(event)); err != nil {
+			return err
+		}
+	}
 	return tx.Commit()
+}
+
+func (d *disk) heard(topic string, after int64, most int) (out []told, last int64, err error) {
+	last = after
+	rows, err := d.db.Query(`SELECT event FROM told WHERE seq > $1 AND topic = $2 ORDER BY seq LIMIT $3`, after, topic, most)
+	if err != nil {
+		return nil, last, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var event []byte
+		if err := rows.Scan(&event); err != nil {
+			return nil, last, err
+		}
+		var t told
+		if err := json.Unmarshal(event, &t); err != nil {
+			return nil, last, err
+		}
+		out, last = append(out, t), t.Seq
+	}
+	return out, last, rows.Err()
 }
 
 func (d *disk) journal(account string) ([]Entry, error) {

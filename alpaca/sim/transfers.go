@@ -154,6 +154,7 @@ func (v *visit) transfer(relationship, direction string, amount decimal.Decimal,
 	}
 	t.plan(v.s.market, v.at)
 	v.a.Transfers = append(v.a.Transfers, t)
+	v.tellTransfer(&t, "")
 	return &v.a.Transfers[len(v.a.Transfers)-1]
 }
 
@@ -175,7 +176,9 @@ func (t *transfer) plan(m market, now time.Time) {
 
 // step takes a transfer one station further.
 func (v *visit) step(t *transfer) {
+	from := t.Status
 	t.Status, t.Updated = t.Steps[0].Status, v.at
+	v.tellTransfer(t, from)
 	t.Steps = t.Steps[1:]
 	if t.Status != "COMPLETE" {
 		return
@@ -213,8 +216,9 @@ func (v *visit) debit(t *transfer) {
 
 // undo ends a transfer before or after its end: it never left, or it comes back.
 func (v *visit) undo(t *transfer, status, reason string) {
-	completed := t.Status == "COMPLETE"
+	from, completed := t.Status, t.Status == "COMPLETE"
 	t.Status, t.Reason, t.Updated = status, reason, v.at
+	v.tellTransfer(t, from)
 	t.Steps, t.DebitAt = nil, time.Time{}
 	back := decimal.Zero
 	if t.Moved {

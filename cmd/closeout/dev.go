@@ -24,6 +24,7 @@ import (
 
 type devCmd struct {
 	common
+	listening
 	Addr       string `default:"127.0.0.1:8000" help:"Where the API listens."`
 	SimAddr    string `default:"127.0.0.1:9000" help:"Where the simulated broker listens."`
 	HealthAddr string `default:"127.0.0.1:8080" help:"Where the worker's GET /health answers."`
@@ -43,6 +44,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	var bad complaints
 	s := c.common.check(&bad)
 	c.check(s.env, &bad)
+	c.listening.check(&bad)
 	if err := bad.err(); err != nil {
 		return err
 	}
@@ -72,7 +74,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	}
 
 	broker, err := sim.Open(sim.Options{
-		Path: filepath.Join(c.Data, "sim.db"), Now: s.clock.Now, FixedClock: true, Key: demoKey, Secret: demoSecret, DailyLimit: s.policy.DailyLimit,
+		Path: filepath.Join(c.Data, "sim.db"), Now: s.clock.Now, Machine: s.clock.Machine, FixedClock: true, Key: demoKey, Secret: demoSecret, DailyLimit: s.policy.DailyLimit,
 	})
 	if err != nil {
 		return err
@@ -103,7 +105,9 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 		background("expire keys of the embedded Redis", func(ctx context.Context) error { return ticking(ctx, mini) }),
 		background("simulated broker", func(ctx context.Context) error { return serve(ctx, simLn, broker) }),
 		background("worker", func(ctx context.Context) error {
-			return worker.Run(ctx, p.worker(ctx, &consoleMailer{out: o.out}, 0, c.HealthAddr))
+			w := p.worker(ctx, &consoleMailer{out: o.out}, 0, c.HealthAddr)
+			c.listen(p, &w)
+			return worker.Run(ctx, w)
 		}),
 		background("API", func(ctx context.Context) error { return serve(ctx, apiLn, h) }),
 	}

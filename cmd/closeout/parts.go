@@ -150,6 +150,9 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 	}
+	if b, ok := h.(interface{ Hangup() }); ok { // streams never end by themselves
+		srv.RegisterOnShutdown(b.Hangup)
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	select {

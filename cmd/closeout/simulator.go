@@ -32,7 +32,9 @@ func (c *simulatorCmd) Run(ctx context.Context, o output) error {
 	if err := bad.err(); err != nil {
 		return err
 	}
-	so := sim.Options{Now: clock.Now, FixedClock: clock.Scaled(), Key: demoKey, Secret: demoSecret, Seed: c.Seed, CallsPerMinute: c.Calls}
+	so := sim.Options{
+		Now: clock.Now, Machine: clock.Machine, FixedClock: clock.Scaled(), Key: demoKey, Secret: demoSecret, Seed: c.Seed, CallsPerMinute: c.Calls,
+	}
 	if c.Data != "" {
 		if err := os.MkdirAll(c.Data, 0o700); err != nil {
 			return fmt.Errorf("make the data folder: %w", err)

@@ -12,6 +12,7 @@ import (
 type workerCmd struct {
 	common
 	remote
+	listening
 	HealthAddr  string `default:":8080" help:"Where GET /health answers."`
 	Concurrency int    `default:"20" help:"Visits at once."`
 	SMTPURL     string `name:"smtp-url" env:"CLOSEOUT_SMTP_URL" help:"smtp://user:password@host:587 or smtps://; without it letters go to the log alone."`
@@ -26,6 +27,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if c.Concurrency < 1 || c.Concurrency > 1000 {
 		bad.add("--concurrency", "must lie between 1 and 1000, is %d", c.Concurrency)
 	}
+	c.listening.check(&bad)
 	var mailer handlers.Mailer = logMailer{s.log}
 	if c.SMTPURL != "" {
 		smtp, err := mail.New(c.SMTPURL, c.MailFrom)
@@ -45,6 +47,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		return err
 	}
 	o := p.worker(ctx, mailer, c.Concurrency, c.HealthAddr)
+	c.listen(p, &o)
 	o.Fit = func(ctx context.Context) ([]string, error) { return worker.Fit(ctx, p.rdb) }
 	err = worker.Run(ctx, o)
 	if errors.Is(err, worker.ErrCutShort) { // Asynq may still hold the Redis connection: it ends with the process

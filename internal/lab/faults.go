@@ -76,6 +76,9 @@ type wire struct {
 }
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.Contains(r.URL.Path, "/events/") {
+		w.l.Calls.Add(1)
+	}
 	resp, err := w.trip(r)
 	if err == nil && w.l.Skew != 0 {
 		resp.Header.Set("Date", time.Now().Add(w.l.Skew).UTC().Format(http.TimeFormat))
@@ -155,6 +158,10 @@ func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
 	q.l.point(q.p, "before schedule")
 	err := q.Queue.Schedule(ctx, c)
 	q.l.point(q.p, "after schedule")
+	select {
+	case q.l.rung <- struct{}{}:
+	default:
+	}
 	return err
 }
 

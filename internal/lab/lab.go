@@ -51,6 +51,9 @@ type Options struct {
 	// Bare leaves out Redis, Asynq and SQL: the handlers, the client and the simulator remain, and Drive moves the
 	// closures. It is for tests of thousands of closures that are about the calendar and the money alone.
 	Bare bool
+
+	Events  bool // the broker's event streams are read
+	Relaxed bool // and looks are put off while they are heard
 }
 
 // Lab is one bench. Make it, and everything that uses it, inside a bubble.
@@ -65,6 +68,7 @@ type Lab struct {
 	Log    *logrus.Logger
 	Path   string       // of the ledger's file
 	Visits atomic.Int64 // deliveries that reached the runner's ledger
+	Calls  atomic.Int64 // of the broker since the last Initiate, without its event streams
 
 	// KillAt ends the worker at that point, counted from 1; 0: never. Points are counted over the lab's whole life.
 	KillAt int
@@ -95,6 +99,11 @@ type Lab struct {
 	shelf *shelf
 
 	handUntil int // so many points, see Kill; negative: hand nothing over
+
+	rung    chan struct{} // something was scheduled while the lab was travelling
+	streams *worker.Streams
+	relaxed bool
+	quiet   func() // ends the reading of streams
 }
 
 // New makes a lab and travels to its start.
@@ -108,7 +117,7 @@ func New(tb testing.TB, o Options) *Lab {
 		tb.Fatal(err)
 	}
 	time.Sleep(time.Until(at))
-	l := &Lab{TB: tb, handUntil: -1, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
+	l := &Lab{TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
 	if testing.Verbose() {
 		l.Log.SetLevel(logrus.InfoLevel)
@@ -121,7 +130,7 @@ func New(tb testing.TB, o Options) *Lab {
 	if o.Timing != nil {
 		o.Timing(&l.Timing)
 	}
-	so := sim.Options{Key: "key", Secret: "secret"}
+	so := sim.Options{Key: "key", Secret: "secret", Heartbeat: time.Minute} // each costs a lab time
 	if o.Sim != nil {
 		o.Sim(&so)
 	}
@@ -136,10 +145,34 @@ func New(tb testing.TB, o Options) *Lab {
 		l.Redis.ClockTTL(true)
 		l.peek = l.dial()
 	}
+	if o.Events {
+		l.listen(tb.Context(), o.Relaxed)
+	}
 	l.start()
 	l.open = true
 	return l
 }
+
+// listen reads the broker's event streams until the lab is closed, as a worker does beside its sweep.
+func (l *Lab) listen(ctx context.Context, relaxed bool) {
+	l.streams = &worker.Streams{
+		Broker: l.Broker, Ledger: l.Ledger, Holder: "lab", Log: l.Log, Lease: 10 * time.Minute, // each renewal is a commit
+		Hasten: func(ctx context.Context, account string) error { return l.cur.run.Hasten(ctx, account) },
+		Missed: func(ctx context.Context) error { return l.cur.run.Missed(ctx) },
+	}
+	l.relaxed = relaxed
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	l.quiet = sync.OnceFunc(func() { cancel(); <-done })
+	go func() {
+		defer close(done)
+		time.Sleep(time.Second) // the worker's life has begun
+		l.streams.Run(ctx)
+	}()
+}
+
+// Deafen ends the reading of the streams.
+func (l *Lab) Deafen() { l.quiet() }
 
 // memoryDir is a folder that needs no disk where the system has one: a thousand closures commit a hundred times each, and
 // no test here pulls the plug of the machine.
@@ -159,6 +192,7 @@ func (l *Lab) Close() {
 		return
 	}
 	l.open = false
+	l.quiet()
 	if l.Redis != nil {
 		_ = l.cur.rdb.Close()
 		_ = l.peek.Close()
@@ -193,6 +227,9 @@ func (l *Lab) start() {
 		Broker: l.Broker, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
 		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
 	}
+	if l.relaxed {
+		p.run.Heard = l.streams.Heard
+	}
 	l.cur = p
 	if l.shelf != nil {
 		p.run.Ledger, p.run.Queue = l.shelf, &l.due
@@ -211,6 +248,7 @@ func (l *Lab) Initiate(account string) closure.Closure {
 	if len(banks) == 0 {
 		l.TB.Fatalf("account %s has no bank", account)
 	}
+	l.Calls.Store(0)
 	c, created, err := l.Ledger.Create(l.TB.Context(), ledger.Wish{
 		AccountID: account, RelationshipID: banks[0].ID, Fingerprint: banks[0].Fingerprint, Actor: "lab",
 	})
@@ -265,7 +303,21 @@ func (l *Lab) RunUntil(limit time.Duration, done func() bool) {
 		if next.After(until) {
 			next = until.Add(time.Second)
 		}
-		time.Sleep(max(time.Until(next), time.Second))
+		l.travel(next)
+	}
+}
+
+// travel lets time pass until then, or until an event has made something due.
+func (l *Lab) travel(until time.Time) {
+	select { // what was scheduled before the queue came to rest was carried out, or is in until
+	case <-l.rung:
+	default:
+	}
+	t := time.NewTimer(max(time.Until(until), time.Second))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.rung:
 	}
 }
 

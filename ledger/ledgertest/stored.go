@@ -55,7 +55,7 @@ var stored = map[string]func(*bench){
 		}
 		step(closure.Looked(at, closure.Go(closure.Settlement, "sold"), closure.Look{}, &memo))
 		step(closure.Looked(at, closure.Go(closure.Liquidation, "shares again"), closure.Look{}, nil))
-		step(closure.Looked(at, closure.Wait(0, closure.BankGone, "ünïcode\n'quoted' \"twice\""), closure.Look{Open: 17 * time.Second, Day: "2026-11-18"}, nil))
+		step(closure.Looked(at, closure.Wait(0, closure.BankGone, "ünïcode\n'quoted' \"twice\"").PutOff(odd.AddDate(9, 0, 0)), closure.Look{Open: 17 * time.Second, Day: "2026-11-18"}, nil))
 		step(closure.Crashed(at, 3))
 		step(closure.Stumbled(at, "the error", 3, true))
 		c = check(b.l.Command(b.Context(), c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
@@ -289,7 +289,7 @@ var stored = map[string]func(*bench){
 	},
 
 	"ManyProcessesOpenAnEmptyDatabaseAtOnce": func(b *bench) {
-		for _, table := range []string{"trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
+		for _, table := range []string{"streams", "trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
 			if _, err := b.db.SQL.ExecContext(b.Context(), "DROP TABLE "+table); err != nil {
 				b.Fatal(err)
 			}

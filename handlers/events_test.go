@@ -1,0 +1,61 @@
+package handlers_test
+
+import (
+	"testing"
+	"time"
+
+	"closeout/alpaca/sim"
+	"closeout/closure"
+	"closeout/internal/lab"
+)
+
+// until runs until the closure's history has a line of this kind and phase, and says when that was.
+func (w waiting) until(what string, ok func(closure.Closure) bool) time.Time {
+	w.TB.Helper()
+	w.RunUntil(10*24*time.Hour, func() bool { return ok(w.Get(w.id)) })
+	w.TB.Logf("%s at %s", what, time.Now().In(newYorkZone).Format("Mon 15:04:05"))
+	return time.Now()
+}
+
+type waiting struct {
+	*lab.Lab
+	id string
+}
+
+var newYorkZone = sim.NewYork
+
+// A fill and a payout's end are noticed within five seconds with events on, and at the next look without.
+func TestEventsHastenWhatTheyTellOf(t *testing.T) {
+	t.Parallel()
+	for _, on := range []bool{true, false} {
+		name := "off"
+		if on {
+			name = "on"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bench(t, lab.Options{Events: on, Sim: func(o *sim.Options) { o.FillDelay = 10 * time.Second }}, func(l *lab.Lab) {
+				w := waiting{l, l.Open(sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{{Symbol: "AAPL", Qty: d("1"), Price: d("200")}}}).ID}
+				w.until("selling", func(c closure.Closure) bool { return c.Reason == closure.Selling })
+				sold := time.Now()
+				filled := w.until("sold", func(c closure.Closure) bool { return c.Phase != closure.Liquidation }).Sub(sold.Add(10 * time.Second))
+				l.TB.Logf("the fill was noticed after %s", filled)
+				if on != (filled < 5*time.Second) {
+					l.TB.Errorf("the fill was noticed after %s", filled)
+				}
+				settled := w.until("settled", func(c closure.Closure) bool { return c.Phase == closure.Withdrawal })
+				booked := time.Date(2026, time.November, 19, 2, 30, 0, 0, newYorkZone)
+				if late := settled.Sub(booked); late < 0 || late > time.Hour+5*time.Second {
+					l.TB.Errorf("the settlement was noticed %s after its booking", late)
+				}
+				paid := w.until("paid", func(c closure.Closure) bool { return c.Memo.Paid == "210.00" })
+				complete := time.Date(2026, time.November, 20, 8, 30, 0, 0, newYorkZone)
+				l.TB.Logf("the payout's end was noticed after %s", paid.Sub(complete))
+				if on != (paid.Sub(complete) < 5*time.Second) {
+					l.TB.Errorf("the payout's end was noticed after %s", paid.Sub(complete))
+				}
+				wants(l, l.Ends(w.id, month), closure.Closed, "", "210.00")
+			})
+		})
+	}
+}
