@@ -152,6 +152,13 @@ var sellingCases = []brokerCase{
 		paid:  []string{"31000.00"},
 	},
 	{
+		name: "10_OptionThatComesLater", // after a payout the books must know what a contract's sale brings in
+		spec: sim.Spec{Cash: d("500"), Events: []sim.Event{
+			{Type: "position", Symbol: "AAPL261218P00150000", Qty: d("1"), Price: d("1.5"), When: sim.AfterLastPayoutComplete, After: hours(3)},
+		}},
+		paid: []string{"500.00", "150.00"},
+	},
+	{
 		name: "11_Crypto", start: "2026-11-21 12:00",
 		spec:  sim.Spec{Cash: d("5"), Positions: []sim.PositionSpec{{Symbol: "BTC/USD", Qty: d("0.012345678"), Price: d("90000"), AssetClass: "crypto"}, holds("F", "1", "10")}},
 		waits: []closure.Reason{closure.MarketClosed}, // for the share alone

@@ -240,8 +240,9 @@ func (v *visit) arrive(e Event) error {
 	if e.Symbol == "" || e.Qty.IsZero() || !e.Price.IsPositive() {
 		return invalid("a position needs a symbol, a quantity and a price")
 	}
-	v.book(Entry{Kind: "position", Symbol: e.Symbol, Qty: e.Qty.String(), Amount: e.Qty.Mul(e.Price).StringFixed(2), Note: e.Reason})
-	return v.put(e.Symbol, "us_equity", e.Qty, e.Price)
+	class := classOf(e.Symbol)
+	v.book(Entry{Kind: "position", Symbol: e.Symbol, Qty: e.Qty.String(), Amount: e.Qty.Mul(e.Price).Mul(multiplier(class)).StringFixed(2), Note: e.Reason})
+	return v.put(e.Symbol, class, e.Qty, e.Price)
 }
 
 // agentOrder is a market order that somebody other than this service places.

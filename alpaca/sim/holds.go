@@ -10,6 +10,14 @@ import (
 // contract is how an option is named: its underlying, the day of its expiry, C or P, the strike price.
 var contract = regexp.MustCompile(`^([A-Z]+)[0-9]{6}([CP])[0-9]{8}$`)
 
+// classOf is what a symbol is of that nobody has said more about.
+func classOf(symbol string) string {
+	if contract.MatchString(symbol) {
+		return "us_option"
+	}
+	return "us_equity"
+}
+
 // multiplier is how many shares one unit of a class is for.
 func multiplier(class string) decimal.Decimal {
 	if class == "us_option" {

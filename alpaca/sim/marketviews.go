@@ -51,7 +51,7 @@ func (s *Sim) calendarRead(q *request) (response, error) {
 
 func (s *Sim) assetRead(symbolOrID string) (response, error) {
 	p, found := s.asset(symbolOrID)
-	if !found {
+	if !found || p.Class == "us_option" { // a contract is no asset: it is listed among the contracts
 		return response{}, notFound("asset")
 	}
 	status := "active"
