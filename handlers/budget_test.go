@@ -224,3 +224,17 @@ func TestWhileNobodyAsksAClosureSaysWhy(t *testing.T) {
 		})
 	}
 }
+
+// An instruction that is refused for our credentials was certainly not carried out, and is no refusal of the payout: it is
+// made when they are accepted.
+func TestAPayoutRefusedForOurCredentialsIsMadeLater(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{}, func(l *lab.Lab) {
+		chaos(l, sim.Rule{Method: "POST", Path: "/v1/accounts/*/transfers", Fault: sim.FaultError, Status: 401, Times: 2})
+		c := l.Ends(l.Open(sim.Spec{Cash: d("900")}).ID, month)
+		wants(l, c, closure.Closed, "", "900.00")
+		if got, want := intentStates(l, c, closure.TransferIntent), []closure.IntentState{closure.IntentRefused, closure.IntentRefused, closure.IntentSent}; !slices.Equal(got, want) {
+			l.TB.Errorf("intents %v, want %v", got, want)
+		}
+	})
+}
