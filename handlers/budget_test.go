@@ -168,7 +168,7 @@ func TestWhoGoesBeforeTheQueue(t *testing.T) {
 		if got := visit(); got != "look" {
 			l.TB.Errorf("an accepted closure: %s", got)
 		}
-		if now := l.Get(c.ID); now.Reason != closure.BrokerBusy || now.DueAt.Sub(time.Now()) != time.Minute {
+		if now := l.Get(c.ID); now.Reason != closure.BrokerBusy || time.Until(now.DueAt) != time.Minute {
 			l.TB.Errorf("%s, due in %s", now.Reason, time.Until(now.DueAt))
 		}
 		time.Sleep(time.Minute)
