@@ -39,7 +39,7 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 
 .PHONY: crowd
 crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in virtual time (CROWD=n)
-	CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget
+	GOMEMLIMIT=3GiB CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget
 
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name

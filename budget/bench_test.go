@@ -154,13 +154,13 @@ func quota(status, limit, left int, reset time.Time) alpaca.Heard {
 }
 
 // held is the hold that an error tells of; it fails for any other error.
-func (b *bench) held(err error, why alpaca.Hold) *alpaca.HeldError {
+func (b *bench) held(err error, why alpaca.Hold) alpaca.HeldError {
 	b.Helper()
 	h, ok := err.(*alpaca.HeldError) //nolint:errorlint // nobody wraps it here
 	if !ok || h.Why != why {
 		b.Fatalf("got %v, want a hold: %s", err, why)
 	}
-	return h
+	return *h
 }
 
 var _ io.Writer = (*lines)(nil)

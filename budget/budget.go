@@ -182,13 +182,13 @@ func (b *Budget) Pass(ctx context.Context, write bool, path string) (func(alpaca
 		once.Do(func() {
 			answered(h, who)
 			known(verdictOf(h, write, who, !ticketed))
-			b.learn(h)
+			b.learn(ctx, h)
 		})
 	}, nil
 }
 
 // learn obeys what the broker says of its quota, and lets the other processes know.
-func (b *Budget) learn(h alpaca.Heard) {
+func (b *Budget) learn(ctx context.Context, h alpaca.Heard) {
 	if h.Status == 0 {
 		return
 	}
@@ -205,7 +205,7 @@ func (b *Budget) learn(h alpaca.Heard) {
 	}
 	if worse {
 		b.o.Log.WithFields(logrus.Fields{"left": told.left, "for": time.Until(told.reset).Round(time.Second).String()}).Warn("the broker's quota runs out: calls wait until it is renewed")
-		b.shared.tell(told)
+		b.shared.tell(ctx, told)
 	}
 }
 

@@ -162,7 +162,6 @@ func TestACrowdAgainstTheLimit(t *testing.T) {
 	})
 }
 
-
 // Eleven hours without the broker, or without its accepting our credentials: hardly a call is made, nothing fails, one event
 // tells of it for each closure, and what has piled up is looked at within the hour that the budget needs for it.
 func TestACrowdOutlivesElevenHours(t *testing.T) {

@@ -138,14 +138,14 @@ func (s *shared) ask(ctx context.Context, question func(context.Context) error) 
 }
 
 // tell lets the other processes know what the broker said of its quota. Nobody waits for it.
-func (s *shared) tell(t told) {
+func (s *shared) tell(ctx context.Context, t told) {
 	keep := time.Until(t.reset)
 	if keep <= 0 || !s.telling.CompareAndSwap(false, true) {
 		return
 	}
 	go func() {
 		defer s.telling.Store(false)
-		s.ask(context.Background(), func(ctx context.Context) error {
+		s.ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
 			return s.rdb.Set(ctx, s.key+":quota", fmt.Sprintf("%d %d %d", t.limit, t.left, t.reset.UnixMilli()), keep).Err()
 		})
 	}()

@@ -54,9 +54,9 @@ func (b *Budget) Err() error {
 	since := time.Since(s.Since).Round(time.Second)
 	switch s.Why {
 	case alpaca.HoldOutage:
-		return fmt.Errorf("does not answer since %s ago", since)
+		return fmt.Errorf("has not answered for %s", since)
 	case alpaca.HoldRefused:
-		return fmt.Errorf("refuses this service's credentials since %s ago", since)
+		return fmt.Errorf("has refused this service's credentials for %s", since)
 	case alpaca.HoldBusy:
 	}
 	return nil

@@ -45,8 +45,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		p.tell(found)
 	}
 	if p.o.Broker != nil {
-		body["broker"] = "ok"
-		if err := p.o.Broker(); err != nil {
+		if err := p.o.Broker(); err != nil { // nothing is said of a broker that was not asked
 			body["broker"] = err.Error()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,29 @@ func TestTheHealthPageSaysWhatIsDown(t *testing.T) {
 	if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.addr); err == nil {
 		_ = c.Close()
 		t.Error("the page is still open after the worker has ended")
+	}
+}
+
+// A broker that is away, or that refuses our credentials, is shown in words and makes no worker unhealthy.
+func TestTheHealthPageShowsTheBrokersCondition(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, &books{})
+	var refused atomic.Bool
+	s.opts.Broker = func() error {
+		if refused.Load() {
+			return errors.New("has refused this service's credentials for 1m0s")
+		}
+		return nil
+	}
+	stop, ended := s.run()
+	s.shows(http.StatusOK, map[string]string{"asynq": "ok"})
+	refused.Store(true)
+	s.shows(http.StatusOK, map[string]string{"asynq": "ok", "broker": "has refused this service's credentials for 1m0s"})
+	refused.Store(false)
+	s.shows(http.StatusOK, map[string]string{"asynq": "ok"})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -42,11 +43,19 @@ func (r *refusal) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%s (%s): %s %s", r.Title, r.Code, r.Detail, r.Hint))
 }
 
+// laterError is an answer about this moment. after is when to ask again, by the server's word; 0: it did not say.
+type laterError struct {
+	status string
+	after  time.Duration
+}
+
+func (e *laterError) Error() string { return "the server answered " + e.status }
+
 func (c *initiateCmd) progress(ctx context.Context, account string) (p progressView, err error) {
 	return p, c.call(ctx, http.MethodGet, "progress", account, nil, &p)
 }
 
-// call speaks to the server; a problem comes back as a refusal.
+// call speaks to the server; a problem comes back as a refusal, unless asking again may go better.
 func (c *initiateCmd) call(ctx context.Context, method, what, account string, body, out any) error {
 	var r io.Reader
 	if body != nil {
@@ -75,8 +84,9 @@ func (c *initiateCmd) call(ctx context.Context, method, what, account string, bo
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		var p refusal
-		if json.Unmarshal(answer, &p) != nil || p.Title == "" || resp.StatusCode >= http.StatusInternalServerError {
-			return fmt.Errorf("the server answered %s", resp.Status)
+		if json.Unmarshal(answer, &p) != nil || p.Title == "" || forNow(resp.StatusCode) {
+			after, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+			return &laterError{resp.Status, time.Duration(after) * time.Second}
 		}
 		return &p
 	}
@@ -84,4 +94,10 @@ func (c *initiateCmd) call(ctx context.Context, method, what, account string, bo
 		return nil
 	}
 	return json.Unmarshal(answer, out)
+}
+
+// forNow says whether a status is about this moment and not about the request: too many requests, one that took too long,
+// or a server or something before it that is away.
+func forNow(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= http.StatusInternalServerError
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -56,7 +57,7 @@ func (c *initiateCmd) Run(ctx context.Context, o output) error {
 	live := c.live(o) // nil: there is no terminal to draw on
 	for n, account := range c.Accounts {
 		live.asking(n+1, len(c.Accounts))
-		err := c.ask(ctx, account)
+		err := c.askPatiently(ctx, account)
 		live.asked()
 		if ctx.Err() != nil { // whether the last one was accepted is not known; the same wish twice is one closure
 			return fmt.Errorf("stopped at account %d of %d, %s; asking for all again is safe: the closures that were accepted go on", n+1, len(c.Accounts), account)
@@ -100,6 +101,28 @@ func (c *initiateCmd) print(o output, v any, format string, args ...any) {
 	}
 	b, _ := json.Marshal(v) // maps and structs of text: it can't fail
 	_, _ = fmt.Fprintf(o.out, "%s\n", b)
+}
+
+// askings is how often a server is asked that names a time at which to ask again, and mostAfter how late that may be.
+const (
+	askings   = 10
+	mostAfter = time.Minute
+)
+
+// askPatiently asks again when the server says so: it can't read the broker just now, or the budget of calls is used up.
+func (c *initiateCmd) askPatiently(ctx context.Context, account string) error {
+	for n := 1; ; n++ {
+		err := c.ask(ctx, account)
+		later, ok := errors.AsType[*laterError](err)
+		if !ok || later.after <= 0 || n == askings {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(min(later.after, mostAfter)):
+		}
+	}
 }
 
 // ask initiates one account, paying to the bank that was named or to the only approved one.

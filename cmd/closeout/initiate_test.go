@@ -45,6 +45,37 @@ func TestInitiateAsksForEachAccountThoughTheProgressOfOneCanNotBeRead(t *testing
 	}
 }
 
+// A server that can't read the broker just now says when to ask again, and is asked again; one that refuses is not.
+func TestInitiateAsksAgainWhenTheServerSaysSo(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_, _ = w.Write([]byte(`{"account_id":"` + one + `","state":"running"}`))
+			return
+		}
+		switch asked++; {
+		case strings.HasSuffix(r.URL.Path, two):
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusConflict)
+			_, _ = w.Write([]byte(`{"title":"no","code":"cannot_close"}`))
+		case asked == 1:
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`{"title":"the broker cannot be read","code":"broker_unreadable"}`))
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	defer s.Close()
+	if status, out, errs := ask(t, s.URL, "--bank", "b", one); status != 0 || asked != 2 {
+		t.Errorf("status %d, asked %d times\n%s%s", status, asked, out, errs)
+	}
+	if status, out, _ := ask(t, s.URL, "--bank", "b", two); status != 1 || asked != 3 || !strings.Contains(out, "cannot_close") {
+		t.Errorf("refused: status %d, asked %d times\n%s", status, asked, out)
+	}
+}
+
 func TestInitiateWaitsOnWhileTheServerIsAway(t *testing.T) {
 	t.Parallel()
 	looks := 0
@@ -53,8 +84,8 @@ func TestInitiateWaitsOnWhileTheServerIsAway(t *testing.T) {
 			w.WriteHeader(http.StatusAccepted)
 			return
 		}
-		if looks++; looks < 3 {
-			w.WriteHeader(http.StatusServiceUnavailable)
+		if looks++; looks < 4 {
+			w.WriteHeader([]int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusRequestTimeout}[looks-1])
 			_, _ = w.Write([]byte(`{"title":"not now","code":"ledger_unavailable"}`))
 			return
 		}

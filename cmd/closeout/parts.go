@@ -100,7 +100,11 @@ func (p *parts) handler(keys server.Keys) (http.Handler, error) {
 	return server.New(server.Options{
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
 		Beside: func(ctx context.Context) map[string]error {
-			return pingAll(ctx, map[string]ping{"redis": p.queue.Ping, "broker": func(context.Context) error { return p.budget.Err() }})
+			found := pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
+			if err := p.budget.Err(); err != nil { // nothing is said of a broker that was not asked
+				found["broker"] = err
+			}
+			return found
 		},
 		Readiness: budgeted{&readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,

@@ -11,6 +11,8 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
 		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+	paying  = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
+	sharing = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	locking = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
@@ -118,6 +120,13 @@ var guards = []guard{
 	s.used = true
 `, ""}}, reading, "a second Send"},
 	{"the ack repair", []cut{{"worker/ack.go", `if ctx.Err() != nil && (cmd.Name()`, `if ctx.Err() == nil && (cmd.Name()`}}, working, "the visit ran"},
+	{"instructions are paid for before they are claimed", []cut{{door, `	ctx, err := v.prepay(ctx, len(effects))
+	if err != nil {
+		return nil, err
+	}
+`, `	var err error
+`}}, paying, "denied 0 times"},
+	{"rate and depth together are the budget", []cut{{"budget/budget.go", "rate: max(perMinute-full-perMinute/50, 1)", "rate: perMinute"}}, sharing, "calls in one minute, the budget is"},
 	{"the sweep brings back what is missing", []cut{{"handlers/sweep.go", `	err := r.Queue.Schedule(ctx, c)
 	if err == nil {
 		s.Rescheduled++

@@ -65,6 +65,7 @@ type Lab struct {
 	Redis  *miniredis.Miniredis
 	Policy closure.Policy
 	Timing closure.Timing
+	Budget handlers.Budget
 	Log    *logrus.Logger
 	Path   string       // of the ledger's file
 	Visits atomic.Int64 // deliveries that reached the runner's ledger
@@ -117,7 +118,10 @@ func New(tb testing.TB, o Options) *Lab {
 		tb.Fatal(err)
 	}
 	time.Sleep(time.Until(at))
-	l := &Lab{TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New()}
+	l := &Lab{
+		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget,
+		Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New(),
+	}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
 	if testing.Verbose() {
 		l.Log.SetLevel(logrus.InfoLevel)
@@ -224,7 +228,7 @@ func (l *Lab) start() {
 	p := &process{}
 	cal := calendar.Rules()
 	p.run = &handlers.Runner{
-		Broker: l.Broker, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
+		Broker: l.Broker, Budget: l.Budget, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
 		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
 	}
 	if l.relaxed {
