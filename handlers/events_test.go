@@ -83,7 +83,7 @@ func TestLooksThatWerePutOffComeBackWhenNothingIsHeard(t *testing.T) {
 			l.TB.Errorf("looked at again %s after the streams fell silent", took)
 		}
 		now := l.Get(c.ID)
-		if due := now.DueAt.Sub(time.Now()); due > 2*time.Hour || !now.LookBy.IsZero() {
+		if due := time.Until(now.DueAt); due > 2*time.Hour || !now.LookBy.IsZero() {
 			l.TB.Errorf("and then again in %s", due)
 		}
 	})
