@@ -34,6 +34,7 @@ func TestContractWithAlpacasDescription(t *testing.T) {
 			{Type: "dividend", Amount: d("1.5"), Symbol: "AAPL"},
 			{Type: "deposit", Amount: d("9"), Status: "COMPLETE"},
 			{Type: "fee", Amount: d("1")},
+			{Type: "block", What: "trading", For: sim.Duration(time.Millisecond)},
 			{Type: "rebalancing", Status: "off", After: sim.Duration(time.Second)},
 		},
 	})
@@ -182,6 +183,11 @@ func TestContractWithAlpacasDescription(t *testing.T) {
 	}
 
 	others(t, s, c)
+	// The streams tell of all that again, from their beginning, and end since the simulator hangs up.
+	s.Hangup()
+	for path, cursor := range map[string]string{"/v2/events/trades": "since_id", "/v2/events/funding/status": "since_id", "/v1/events/accounts/status": "since_ulid"} {
+		c.replay(s.Transport(), path+"?"+cursor+"=00000000000000000000000000")
+	}
 	c.told()
 	tolerates(t, c, id)
 }

@@ -137,6 +137,37 @@ func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// replay reads a stream to its end and holds each of its events against the description.
+func (c *contract) replay(by http.RoundTripper, path string) {
+	c.tb.Helper()
+	r, err := http.NewRequestWithContext(c.tb.Context(), http.MethodGet, "https://broker-api.sandbox.alpaca.markets"+path, nil)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	r.SetBasicAuth("key", "secret")
+	resp, err := by.RoundTrip(r)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	said, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	for line := range strings.Lines(string(said)) {
+		event, ok := strings.CutPrefix(line, "data: ")
+		if !ok {
+			continue
+		}
+		was := *resp
+		was.Header = http.Header{"Content-Type": {"application/json"}}
+		was.Body = io.NopCloser(strings.NewReader("[" + event + "]"))
+		if ok, faults := c.v.ValidateHttpRequestResponse(r, &was); !ok {
+			for _, f := range faults {
+				c.tb.Errorf("%s: %s: %s: %v\n%s", path, f.Message, f.Reason, f.SchemaValidationErrors, event)
+			}
+		}
+		c.passed[fmt.Sprintf("GET %s %d", r.URL.Path, resp.StatusCode)] = true
+	}
+}
+
 // isError holds every refusal to the description's Error, those of statuses that it has no answer for included.
 func (c *contract) isError(call string, answer []byte) {
 	var e struct {

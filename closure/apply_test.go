@@ -160,6 +160,11 @@ func happenings() []happening {
 			make: func(at time.Time) closure.Change { return closure.Wake(at, "ann", "look now") },
 			on:   fromRunning(closure.Running, notAllowed),
 		},
+		{
+			maker: "Hastened", what: "event of the broker's",
+			make: closure.Hastened,
+			on:   fromRunning(closure.Running, notRunning),
+		},
 	}
 }
 
@@ -319,6 +324,8 @@ func TestEventsSayWhatHappened(t *testing.T) {
 		{"a pause", due, closure.Pause(at, "ann", "hold it"), "pause", "hold it"},
 		{"a cancellation", due, closure.Cancel(at, "ann", "never mind", false), "cancel", "never mind"},
 		{"a wake", running, closure.Wake(at, "ann", "look now"), "wake", "look now"},
+		{"an event of the broker's", running, closure.Hastened(at), "", ""},
+		{"an event that meets what is due", due, closure.Hastened(at), "", ""},
 		{"a wake of what is due", due, closure.Wake(at, "ann", "look now"), "", ""},
 	} {
 		after, ev, err := closure.Apply(tt.before, tt.change.With(map[string]int{"calls": 3}), policy())

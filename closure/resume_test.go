@@ -136,6 +136,74 @@ func TestAWakeMakesAWaitingClosureDueAndMarksADueOne(t *testing.T) {
 	}
 }
 
+// An event of the broker's does what a wake does, but leaves two seconds since the row's last move: what belongs together is
+// seen by one visit, and a storm can't make visits without a pause.
+func TestAnEventMakesAWaitingClosureDueWithAPause(t *testing.T) {
+	t.Parallel()
+	const pause = 2 * time.Second
+	at := noon.Add(time.Minute)
+	waiting := stand(t, closure.Running, closure.Settlement) // since noon, due in an hour
+	hastened := apply(t, waiting, closure.Hastened(at))
+	if hastened.Version != waiting.Version+1 || !hastened.DueAt.Equal(at) || !hastened.WokenAt.IsZero() {
+		t.Errorf("a waiting one: version %d, due %s, marked %s", hastened.Version, hastened.DueAt, hastened.WokenAt)
+	}
+	soon := apply(t, waiting, closure.Hastened(noon.Add(time.Second)))
+	if soon.Version != waiting.Version+1 || !soon.DueAt.Equal(noon.Add(pause)) {
+		t.Errorf("one that has just looked: version %d, due %s", soon.Version, soon.DueAt)
+	}
+	if again := apply(t, soon, closure.Hastened(noon.Add(1500*time.Millisecond))); again.Version != soon.Version || !again.WokenAt.IsZero() {
+		t.Errorf("one that is due soon: version %d, marked %s", again.Version, again.WokenAt)
+	}
+	ahead := waiting
+	ahead.UpdatedAt = at.Add(time.Hour) // by a clock that is far ahead
+	if got := apply(t, ahead, closure.Hastened(at)); !got.DueAt.Equal(at) {
+		t.Errorf("one that was moved by another clock: due %s", got.DueAt)
+	}
+	marked := hastened
+	for n := range 3 {
+		marked = apply(t, marked, closure.Hastened(at.Add(time.Duration(n)*time.Millisecond)))
+	}
+	if marked.Version != hastened.Version || !marked.DueAt.Equal(at) || !marked.WokenAt.Equal(at.Add(pause)) {
+		t.Errorf("a due one: version %d, due %s, marked %s", marked.Version, marked.DueAt, marked.WokenAt)
+	}
+	saved := apply(t, marked, looked(selling)(at.Add(time.Second)))
+	if !saved.DueAt.Equal(at.Add(pause)) || !saved.WokenAt.IsZero() {
+		t.Errorf("the save: due %s, marked %s", saved.DueAt, saved.WokenAt)
+	}
+}
+
+func TestAWaitForThePollMayBePutOff(t *testing.T) {
+	t.Parallel()
+	until := noon.Add(12 * time.Hour)
+	c := fresh(closure.Withdrawal)
+	pending := closure.Wait(0, closure.TransferPending, "on its way")
+	off := apply(t, c, looked(pending.PutOff(until))(noon))
+	if !off.DueAt.Equal(until) || !off.LookBy.Equal(noon.Add(2*time.Hour)) {
+		t.Errorf("put off: due %s, otherwise %s", off.DueAt, off.LookBy)
+	}
+	if got := apply(t, off, closure.Hastened(noon.Add(time.Hour))); !got.DueAt.Equal(noon.Add(time.Hour)) || !got.LookBy.IsZero() {
+		t.Errorf("and woken: due %s, otherwise %s", got.DueAt, got.LookBy)
+	}
+	woken := c
+	woken.WokenAt = noon.Add(time.Second)
+	for name, tt := range map[string]struct {
+		c    closure.Closure
+		o    closure.Outcome
+		want time.Time
+	}{
+		"sooner than the poll": {c, pending.PutOff(noon.Add(time.Hour)), noon.Add(2 * time.Hour)},
+		"woken meanwhile":      {woken, pending.PutOff(until), noon.Add(time.Second)},
+		"a delay of its own":   {c, closure.Wait(time.Minute, closure.ListChanged, "moving").PutOff(until), noon.Add(time.Minute)},
+		"a moment of its own":  {c, closure.WaitUntil(noon.Add(time.Hour), closure.ReturnWatch, "watching").PutOff(until), noon.Add(time.Hour)},
+		"an outage":            {c, closure.Outage(0, "no answer").PutOff(until), noon.Add(2 * time.Hour)},
+		"a way on":             {c, closure.Go(closure.Closing, "empty").PutOff(until), noon},
+	} {
+		if got := apply(t, tt.c, looked(tt.o)(noon)); !got.DueAt.Equal(tt.want) || !got.LookBy.IsZero() {
+			t.Errorf("%s: due %s, want %s; otherwise %s", name, got.DueAt, tt.want, got.LookBy)
+		}
+	}
+}
+
 func TestNothingIsDueBeforeTheTimeAskedFor(t *testing.T) {
 	t.Parallel()
 	later := noon.Add(72 * time.Hour)
@@ -143,6 +211,7 @@ func TestNothingIsDueBeforeTheTimeAskedFor(t *testing.T) {
 	c.NotBefore, c.DueAt, c.Reason = later, later, closure.NotYet
 	for name, ch := range map[string]closure.Change{
 		"a wake":   closure.Wake(noon, "ann", "now"),
+		"an event": closure.Hastened(noon),
 		"a rescue": closure.Reissued(noon, "late", false),
 		"a look":   looked(selling)(noon),
 		"a claim":  closure.Claimed(noon, noon, "sell", false),

@@ -59,3 +59,52 @@ func TestEventsHastenWhatTheyTellOf(t *testing.T) {
 		})
 	}
 }
+
+// While events are heard, a look that would only be one more is put off; when they are heard no more, it comes back to when
+// it would have been due.
+func TestLooksThatWerePutOffComeBackWhenNothingIsHeard(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{Events: true, Relaxed: true}, func(l *lab.Lab) {
+		l.RunFor(10 * time.Second) // the streams are heard
+		c := l.Open(sim.Spec{Cash: d("100")})
+		w := waiting{l, c.ID}
+		w.until("paid", func(c closure.Closure) bool { return c.Reason == closure.TransferPending })
+		paid := time.Now()
+		l.RunFor(5 * time.Hour)
+		c = l.Get(c.ID)
+		if due := c.DueAt.Sub(paid); due < 11*time.Hour || due > 12*time.Hour || !c.LookBy.Before(paid.Add(2*time.Hour+time.Minute)) {
+			l.TB.Errorf("the next look is %s after the payout, it would be due at %s", due, c.LookBy)
+		}
+		looks := c.Looks
+		l.Deafen()
+		deaf := time.Now()
+		l.RunUntil(3*time.Hour, func() bool { return l.Get(c.ID).Looks > looks })
+		if took := time.Since(deaf); took < 50*time.Minute || took > 70*time.Minute { // six leases of this lab
+			l.TB.Errorf("looked at again %s after the streams fell silent", took)
+		}
+		now := l.Get(c.ID)
+		if due := time.Until(now.DueAt); due > 2*time.Hour || !now.LookBy.IsZero() {
+			l.TB.Errorf("and then again in %s", due)
+		}
+	})
+}
+
+// A payout that never arrives comes to its limit on the same banking day, whether looks are put off or not.
+func TestALimitCountsTheSameDaysWithFewerLooks(t *testing.T) {
+	t.Parallel()
+	stuck := sim.Event{Type: "transfer_status", Status: "APPROVAL_PENDING", When: sim.AfterFirstPayout, After: sim.Duration(time.Hour)}
+	days := map[bool]string{}
+	for _, relaxed := range []bool{false, true} {
+		bench(t, lab.Options{Events: relaxed, Relaxed: relaxed}, func(l *lab.Lab) {
+			c := l.Ends(l.Open(sim.Spec{Cash: d("100"), Events: []sim.Event{stuck}}).ID, month)
+			if c.State != closure.Failed || c.Reason != closure.LimitReached {
+				l.TB.Fatalf("ended %s: %s", c.State, c.Why)
+			}
+			days[relaxed] = c.EndedAt.In(newYorkZone).Format("Mon 2006-01-02")
+			l.TB.Logf("relaxed %t: %s, %d looks, %d calls", relaxed, c.EndedAt.In(newYorkZone), c.Looks, l.Calls.Load())
+		})
+	}
+	if days[true] != days[false] {
+		t.Errorf("failed on %s, with relaxed looks on %s", days[false], days[true])
+	}
+}

@@ -77,10 +77,13 @@ func (l *Ledger) Hasten(ctx context.Context, account string) (c closure.Closure,
 		return c, false, err
 	}
 	ch := closure.Hastened(l.clock.Now())
-	if next, _, err := closure.Apply(c, ch, l.policy); err != nil || next.Version == c.Version && next.WokenAt.Equal(c.WokenAt) {
-		return c, false, nil // stopped, due, or marked: nothing that could be written
+	next, _, err := closure.Apply(c, ch, l.policy)
+	if errors.Is(err, closure.ErrNotRunning) || err == nil && next.Version == c.Version && next.WokenAt.Equal(c.WokenAt) {
+		return c, false, nil // stopped, due soon enough, or marked: nothing that could be written
 	}
-	var next closure.Closure
+	if err != nil {
+		return c, false, err
+	}
 	err = l.tx(ctx, func(tx *transaction) error {
 		now, err := l.lock(ctx, tx, c.ID)
 		if err != nil {

@@ -54,6 +54,7 @@ func (s *Sim) AddAccounts(specs []Spec) ([]string, error) {
 		v.advance(now)
 		c.accounts = append(c.accounts, v.a)
 		c.lines = append(c.lines, v.lines...)
+		c.told = append(c.told, v.told...)
 	}
 	if len(c.accounts) == 0 {
 		return ids, nil
@@ -61,14 +62,20 @@ func (s *Sim) AddAccounts(specs []Spec) ([]string, error) {
 	for i := range c.lines {
 		c.lines[i].Seq = s.seq + int64(i) + 1
 	}
+	for i := range c.told {
+		c.told[i].Seq = s.toldSeq + int64(i) + 1
+	}
 	c.offset = s.offset
 	if err := s.store.commit(c); err != nil {
 		return nil, err
 	}
 	s.seq += int64(len(c.lines))
+	s.toldSeq += int64(len(c.told))
 	for _, a := range c.accounts {
 		s.keep(a)
+		s.expect(a)
 	}
+	s.stirred()
 	return ids, nil
 }
 

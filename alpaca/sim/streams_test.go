@@ -35,7 +35,7 @@ func hear(ctx context.Context, tb testing.TB, by http.RoundTripper, url string, 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	resp, err := by.RoundTrip(req)
+	resp, err := by.RoundTrip(req) //nolint:bodyclose // the goroutine below does
 	if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		tb.Fatalf("%s: %v %v", url, resp, err)
 	}

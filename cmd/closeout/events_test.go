@@ -29,7 +29,7 @@ var hearings = []hearing{
 		{Path: "/**/events/**", Fault: sim.FaultLag, Delay: sim.Duration(40 * time.Minute), Probability: 0.5},
 	}},
 	{"lying", lab.Options{Events: true, Relaxed: true}, []sim.Rule{
-		{Path: "/**/events/**", Fault: sim.FaultLie, Probability: 0.02},
+		{Path: "/**/events/**", Fault: sim.FaultLie, Probability: 0.002},
 		{Path: "/**/events/**", Fault: sim.FaultLose, Probability: 0.3},
 		{Path: "/**/events/**", Fault: sim.FaultRepeat, Probability: 0.3},
 		{Path: "/**/events/**", Fault: sim.FaultError, Probability: 0.3},
@@ -48,7 +48,8 @@ func TestFatesWhateverIsHeard(t *testing.T) {
 		}},
 		end: end{closure.Closed, "", []string{"8686.20"}, "sold, settled, paid"},
 	})
-	bounds := map[string]int64{} // of relaxed looks
+	// Of relaxed looks: a little above what they take. Most are the reads of a look in the withdrawal, seven each.
+	bounds := map[string]int64{"cash only": 60, "five stocks": 85, "large sum": 112}
 	for _, d := range all {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +73,9 @@ func heardFate(t *testing.T, d demo, h hearing) (calls int64, took time.Duration
 		defer l.Close()
 		if err := l.Sim.Chaos(sim.Chaos{Seed: 7, Rules: h.chaos}); err != nil {
 			t.Fatal(err)
+		}
+		if h.options.Events {
+			l.RunFor(10 * time.Second) // the streams are heard
 		}
 		began := time.Now()
 		c := l.Ends(l.Open(d.spec).ID, 40*24*time.Hour)

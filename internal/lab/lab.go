@@ -104,6 +104,7 @@ type Lab struct {
 	rung    chan struct{} // something was scheduled while the lab was travelling
 	streams *worker.Streams
 	relaxed bool
+	deaf    bool
 	quiet   func() // ends the reading of streams
 }
 
@@ -175,8 +176,11 @@ func (l *Lab) listen(ctx context.Context, relaxed bool) {
 	}()
 }
 
-// Deafen ends the reading of the streams.
-func (l *Lab) Deafen() { l.quiet() }
+// Deafen ends the reading of the streams. From then on the lab sweeps every minute: a sweep brings back what was put off.
+func (l *Lab) Deafen() {
+	l.quiet()
+	l.deaf = true
+}
 
 // memoryDir is a folder that needs no disk where the system has one: a thousand closures commit a hundred times each, and
 // no test here pulls the plug of the machine.
@@ -317,7 +321,11 @@ func (l *Lab) travel(until time.Time) {
 	case <-l.rung:
 	default:
 	}
-	t := time.NewTimer(max(time.Until(until), time.Second))
+	wait := max(time.Until(until), time.Second)
+	if l.deaf {
+		wait = min(wait, time.Minute)
+	}
+	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:

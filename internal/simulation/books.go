@@ -125,6 +125,27 @@ func (b books) Save(ctx context.Context, c closure.Closure, ch closure.Change, l
 	})
 }
 
+func (b books) Hasten(ctx context.Context, account string) (closure.Closure, bool, error) {
+	type hastened struct {
+		c     closure.Closure
+		moved bool
+	}
+	out, err := commit(b.p, "wake", hastened{}, func() (hastened, error) {
+		c, moved, err := b.Ledger.Hasten(context.WithoutCancel(ctx), account)
+		switch {
+		case err != nil:
+		case moved:
+			b.p.l.some("an event made a visit due")
+			b.p.l.note(c)
+		case !c.WokenAt.IsZero():
+			b.p.l.some("an event met a due visit")
+			b.p.l.note(c)
+		}
+		return hastened{c, moved}, err
+	})
+	return out.c, out.moved, err
+}
+
 func (b books) Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error) {
 	b.p.gate("before the sweep's list")
 	if b.p.l.strikes("ledger down") {

@@ -52,7 +52,8 @@ var events = map[Kind]float64{
 	"partial fill": 0.15, "halt": 0.10, "return": 0.15, "second return": 0.03, "reject": 0.06, "dividend": 0.15, "deposit": 0.12,
 	"withdrawal": 0.15, "trade bust": 0.08, "block": 0.12, "fee": 0.05, "shares": 0.05, "agent order": 0.05, "odd status": 0.05,
 	"open orders": 0.25, "unsettled": 0.10, "bank deleted": 0.04, "another bank": 0.7, "closed elsewhere": 0.02, "not active": 0.05, "several payouts": 0.20,
-	"cancel": 0.10, "pause command": 0.12, "resume command": 0.5, "wake": 0.25,
+	"hearsay": 0.5, // from seed unheard on
+	"cancel":  0.10, "pause command": 0.12, "resume command": 0.5, "wake": 0.25,
 }
 
 // dice decide what goes wrong. Each kind has chance of its own, so that taking one away leaves the others as they were.

@@ -75,6 +75,7 @@ type life struct {
 	lastPayout map[string]decimal.Decimal // by account, as asked
 	poison     map[string]int             // by closure: how many more visits crash
 
+	hearsay     bool       // the broker's events are read, as far as they can be trusted
 	looked      tasks.Seen // the last answer to a sweep's question
 	sweepAt     time.Time
 	lettersAt   []time.Time // when letters may be due, the first one first

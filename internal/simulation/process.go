@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"io"
 	"runtime"
 	"time"
@@ -53,6 +54,7 @@ func (l *life) begin(n int) *process {
 	p.run = &handlers.Runner{
 		Ledger: books{p, l.ledger}, Queue: line{p}, Broker: b, Calendar: func() *calendar.Calendar { return rules },
 		Clock: p.clock, Policy: l.policy, Timing: l.timing, Log: log, Post: handlers.Letters{Broker: b, Mailer: post{p}},
+		Heard: func(context.Context) bool { return l.hears() },
 	}
 	l.procs[n] = p
 	return p

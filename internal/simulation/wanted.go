@@ -30,6 +30,8 @@ var wanted = []string{
 	"pause was accepted",
 	"resume was accepted",
 	"wake was accepted",
+	"an event made a visit due",
+	"an event met a due visit",
 	"wake met a due visit",
 	"reason account_blocked",
 	"reason bank_gone",

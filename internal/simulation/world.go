@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -25,6 +26,7 @@ func (l *life) world() {
 			l.tb.Fatal(err)
 		}
 		l.accounts = append(l.accounts, id)
+		l.rumours(id)
 		banks, err := clean.Relationships(l.tb.Context(), id)
 		if err != nil || len(banks) == 0 {
 			l.tb.Fatalf("the bank of %s: %v", id, err)
@@ -40,6 +42,39 @@ func (l *life) world() {
 		l.after(asked, func() { l.initiate(w) })
 		l.happens(id, asked)
 	}
+}
+
+// unheard is the first seed in whose lives anything is heard of the broker's events. The variants of internal/guards are bound
+// to what the lives before it are like.
+const unheard = 200
+
+// rumours are the events that a broker tells of an account: at any moment and of nothing, or late, or not at all. A look that
+// is put off because they are heard has to come all the same.
+func (l *life) rumours(account string) {
+	if l.Seed < unheard || !l.lives("hearsay") {
+		return
+	}
+	l.hearsay = true
+	for range 1 + l.pick("hearsay", 60) {
+		l.after(l.within("hearsay", 8*24*time.Hour), func() {
+			p := l.free()
+			if p == nil {
+				return
+			}
+			th := &thread{p: p, what: "event of " + account[len(account)-6:]}
+			l.start(th, func() {
+				if err := p.run.Hasten(context.Background(), account); err != nil {
+					l.some("an event was lost")
+				}
+			})
+		})
+	}
+}
+
+// hears says whether looks may be put off: the streams come and go every few hours, and are silent from the calm on.
+func (l *life) hears() bool {
+	now := time.Now()
+	return l.hearsay && now.Before(l.quiet) && now.Sub(l.began)/(5*time.Hour)%2 == 0
 }
 
 var symbols = []string{"AAPL", "VTI", "F", "BND"}
