@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"net/http"
-	"testing"
 	"time"
 
 	"closeout/alpaca/sim"
@@ -10,10 +9,10 @@ import (
 	"closeout/internal/lab"
 )
 
-func closedOnce(tb testing.TB, j journal) {
-	tb.Helper()
+func closedOnce(l *lab.Lab, j journal) {
+	l.TB.Helper()
 	if n := len(j.of("close")); n != 1 {
-		tb.Errorf("the account was closed %d times", n)
+		l.TB.Errorf("the account was closed %d times", n)
 	}
 }
 
@@ -89,9 +88,9 @@ var closingCases = []brokerCase{
 			l.Drive(4 * day)
 		},
 		end: closure.Canceled, stop: closure.CanceledByRequest,
-		check: func(tb testing.TB, j journal) {
+		check: func(l *lab.Lab, j journal) {
 			if n := len(j.of("order", "transfer", "close")); n > 0 {
-				tb.Errorf("%d instructions after the cancel", n)
+				l.TB.Errorf("%d instructions after the cancel", n)
 			}
 		},
 	},

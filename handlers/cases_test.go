@@ -33,7 +33,7 @@ type brokerCase struct {
 	mend []sim.Event
 	paid []string // at the end of all
 	// check, if set, looks at the broker's journal of the account.
-	check func(tb testing.TB, j journal)
+	check func(l *lab.Lab, j journal)
 }
 
 type journal []sim.Entry
@@ -185,7 +185,7 @@ func (bc brokerCase) live(l *lab.Lab) {
 		l.TB.Fatal(err)
 	}
 	if bc.check != nil {
-		bc.check(l.TB, entries)
+		bc.check(l, entries)
 	}
 }
 
