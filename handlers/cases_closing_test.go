@@ -32,7 +32,7 @@ var closingCases = []brokerCase{
 		act: func(l *lab.Lab, c closure.Closure) {
 			paidOut(l, c)
 			chaos(l, sim.Rule{Method: http.MethodGet, Path: "/v1/trading/accounts/*/positions", Fault: sim.FaultError, Status: 500})
-			l.Drive(2 * day)
+			l.Drive(6 * day) // the return watch, and then a day before the gate
 			if now := l.Get(c.ID); now.State != closure.Running || now.Reason != closure.BrokerOutage || now.Phase != closure.Closing {
 				l.TB.Errorf("%s in %s: %s: %s", now.State, now.Phase, now.Reason, now.Why)
 			}
