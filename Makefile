@@ -38,6 +38,7 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name
+	@scripts/need.sh
 	GUARDS="$(or $(GUARDS),all)" go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/guards
 
 .PHONY: lint

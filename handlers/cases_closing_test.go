@@ -120,7 +120,7 @@ var closingCases = []brokerCase{
 			if entries, err := l.Sim.Journal(c.AccountID); err != nil || len(journal(entries).of("order", "transfer")) > 0 {
 				l.TB.Errorf("something was sent while the clocks were apart: %v", err)
 			}
-			l.Skew = 0
+			l.Answered = nil
 		},
 		paid: []string{"240.00"},
 	},

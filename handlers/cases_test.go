@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -149,7 +150,9 @@ const sixWeeks = 42 * day
 
 func (bc brokerCase) live(l *lab.Lab) {
 	l.TB.Helper()
-	l.Skew = bc.skew
+	if bc.skew != 0 {
+		l.Answered = ahead(bc.skew)
+	}
 	c := l.Open(bc.spec)
 	chaos(l, bc.rules...)
 	seen := map[closure.Reason]bool{}
@@ -186,6 +189,13 @@ func (bc brokerCase) live(l *lab.Lab) {
 	}
 	if bc.check != nil {
 		bc.check(l, entries)
+	}
+}
+
+// ahead is a broker whose clock is so far ahead of ours, by the Date of its answers.
+func ahead(d time.Duration) func(*http.Request, *http.Response) {
+	return func(_ *http.Request, resp *http.Response) {
+		resp.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
 	}
 }
 
