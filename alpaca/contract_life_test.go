@@ -47,14 +47,10 @@ func TestContractWithAlpacasDescription(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	onPurpose := context.WithValue(t.Context(), wrong{}, true)
 	raw := func(method, path, body string, status int) {
 		t.Helper()
-		ctx := t.Context()
-		if status == 400 || status == 422 {
-			ctx = onPurpose
-		}
-		a := sendWith(ctx, t, client, alpaca.Write{Method: method, Path: path, Body: json.RawMessage(body)})
+		w := alpaca.Write{Method: method, Path: path, Body: json.RawMessage(body)}
+		a := sendWith(context.WithValue(t.Context(), wrong{}, status == 400 || status == 422), t, client, w)
 		if a.Status != status {
 			t.Errorf("%s %s: %d %v, want %d", method, path, a.Status, a.Err, status)
 		}
@@ -200,12 +196,17 @@ func others(t *testing.T, s *sim.Sim, c *contract) {
 	id, err := s.AddAccount(sim.Spec{
 		Cash: d("5000"), AccountType: "ira", SubType: "roth", CashInterest: "ACTIVE", Fees: d("0.5"), SaleFees: d("0.03"), MinimumPayout: d("1"), Held: d("10"),
 		Positions: []sim.PositionSpec{
-			{Symbol: "AAPL", Qty: d("100"), Price: d("200"), Locked: d("1")}, {Symbol: "AAPL261218C00250000", Qty: d("-1"), Price: d("3"), AssetClass: "us_option"},
-			{Symbol: "BTC/USD", Qty: d("0.012345678"), Price: d("90000"), AssetClass: "crypto"}, {Symbol: "DEAD", Qty: d("1"), Price: d("1"), Inactive: true},
+			{Symbol: "AAPL", Qty: d("100"), Price: d("200"), Locked: d("1")},
+			{Symbol: "AAPL261218C00250000", Qty: d("-1"), Price: d("3"), AssetClass: "us_option"},
+			{Symbol: "BTC/USD", Qty: d("0.012345678"), Price: d("90000"), AssetClass: "crypto"},
+			{Symbol: "DEAD", Qty: d("1"), Price: d("1"), Inactive: true},
 		},
 		Events: []sim.Event{
-			{Type: "deposit", Amount: d("9"), Status: "COMPLETE", For: sim.Duration(96 * time.Hour)}, {Type: "acats", Amount: d("5")},
-			{Type: "acats", Symbol: "KO", Qty: d("2"), Price: d("60")}, {Type: "interest", Amount: d("0.4")}, {Type: "book_fees"},
+			{Type: "deposit", Amount: d("9"), Status: "COMPLETE", For: sim.Duration(96 * time.Hour)},
+			{Type: "acats", Amount: d("5")},
+			{Type: "acats", Symbol: "KO", Qty: d("2"), Price: d("60")},
+			{Type: "interest", Amount: d("0.4")},
+			{Type: "book_fees"},
 		},
 	})
 	if err != nil {

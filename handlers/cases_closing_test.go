@@ -2,7 +2,6 @@ package handlers_test
 
 import (
 	"net/http"
-	"testing"
 	"time"
 
 	"closeout/alpaca/sim"
@@ -10,10 +9,10 @@ import (
 	"closeout/internal/lab"
 )
 
-func closedOnce(tb testing.TB, j journal) {
-	tb.Helper()
+func closedOnce(l *lab.Lab, j journal) {
+	l.TB.Helper()
 	if n := len(j.of("close")); n != 1 {
-		tb.Errorf("the account was closed %d times", n)
+		l.TB.Errorf("the account was closed %d times", n)
 	}
 }
 
@@ -33,7 +32,7 @@ var closingCases = []brokerCase{
 		act: func(l *lab.Lab, c closure.Closure) {
 			paidOut(l, c)
 			chaos(l, sim.Rule{Method: http.MethodGet, Path: "/v1/trading/accounts/*/positions", Fault: sim.FaultError, Status: 500})
-			l.Drive(2 * day)
+			l.Drive(6 * day) // the return watch, and then a day before the gate
 			if now := l.Get(c.ID); now.State != closure.Running || now.Reason != closure.BrokerOutage || now.Phase != closure.Closing {
 				l.TB.Errorf("%s in %s: %s: %s", now.State, now.Phase, now.Reason, now.Why)
 			}
@@ -89,9 +88,9 @@ var closingCases = []brokerCase{
 			l.Drive(4 * day)
 		},
 		end: closure.Canceled, stop: closure.CanceledByRequest,
-		check: func(tb testing.TB, j journal) {
+		check: func(l *lab.Lab, j journal) {
 			if n := len(j.of("order", "transfer", "close")); n > 0 {
-				tb.Errorf("%d instructions after the cancel", n)
+				l.TB.Errorf("%d instructions after the cancel", n)
 			}
 		},
 	},
@@ -121,7 +120,7 @@ var closingCases = []brokerCase{
 			if entries, err := l.Sim.Journal(c.AccountID); err != nil || len(journal(entries).of("order", "transfer")) > 0 {
 				l.TB.Errorf("something was sent while the clocks were apart: %v", err)
 			}
-			l.Skew = 0
+			l.Answered = nil
 		},
 		paid: []string{"240.00"},
 	},

@@ -3,7 +3,6 @@ package handlers_test
 import (
 	"net/http"
 	"slices"
-	"testing"
 	"time"
 
 	"closeout/alpaca/sim"
@@ -18,22 +17,22 @@ var payingCases = []brokerCase{
 		spec:  sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}},
 		waits: []closure.Reason{closure.Settling},
 		paid:  []string{"610.00"},
-		check: func(tb testing.TB, j journal) { j.of("transfer").between(tb, "2026-11-23 02:30", "2026-11-23 04:30") },
+		check: func(l *lab.Lab, j journal) { j.of("transfer").between(l.TB, "2026-11-23 02:30", "2026-11-23 04:30") },
 	},
 	{
 		name: "17_BankHolidayWithOpenMarket", start: "2026-10-09 15:00", // the Friday before Columbus Day
 		spec:  sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}},
 		waits: []closure.Reason{closure.Settling},
 		paid:  []string{"610.00"},
-		check: func(tb testing.TB, j journal) { same(tb, "banking day", j.of("transfer").days(), "2026-10-13") },
+		check: func(l *lab.Lab, j journal) { same(l.TB, "banking day", j.of("transfer").days(), "2026-10-13") },
 	},
 	{
 		name: "18_ClocksChange", start: "2026-10-30 15:30", // the Friday before
 		spec: sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}},
 		paid: []string{"610.00"},
-		check: func(tb testing.TB, j journal) {
-			j.of("order").between(tb, "2026-10-30 15:30", "2026-10-30 15:40")
-			j.of("transfer").between(tb, "2026-11-02 02:30", "2026-11-02 04:30")
+		check: func(l *lab.Lab, j journal) {
+			j.of("order").between(l.TB, "2026-10-30 15:30", "2026-10-30 15:40")
+			j.of("transfer").between(l.TB, "2026-11-02 02:30", "2026-11-02 04:30")
 		},
 	},
 	{
@@ -118,8 +117,8 @@ var payingCases = []brokerCase{
 		spec:  sim.Spec{Cash: d("137512.43")},
 		waits: []closure.Reason{closure.DayLimitUsed},
 		paid:  []string{"50000.00", "50000.00", "37512.43"},
-		check: func(tb testing.TB, j journal) {
-			same(tb, "banking days", j.of("transfer").days(), "2026-11-18", "2026-11-19", "2026-11-20")
+		check: func(l *lab.Lab, j journal) {
+			same(l.TB, "banking days", j.of("transfer").days(), "2026-11-18", "2026-11-19", "2026-11-20")
 		},
 	},
 	{

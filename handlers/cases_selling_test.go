@@ -3,7 +3,6 @@ package handlers_test
 import (
 	"net/http"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -11,6 +10,7 @@ import (
 	"closeout/alpaca/sim"
 	"closeout/calendar"
 	"closeout/closure"
+	"closeout/internal/lab"
 )
 
 const (
@@ -35,9 +35,9 @@ var sellingCases = []brokerCase{
 		spec:  sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200")}, Orders: []sim.OrderSpec{{Symbol: "AAPL", Qty: d("3")}}},
 		waits: []closure.Reason{closure.OrdersCanceling, closure.MarketClosed},
 		paid:  []string{"610.00"},
-		check: func(tb testing.TB, j journal) {
-			j.of("cancel").between(tb, "2026-11-27 13:30", "2026-11-27 13:45")
-			j.of("order").between(tb, "2026-11-30 09:30", "2026-11-30 09:40")
+		check: func(l *lab.Lab, j journal) {
+			j.of("cancel").between(l.TB, "2026-11-27 13:30", "2026-11-27 13:45")
+			j.of("order").between(l.TB, "2026-11-30 09:30", "2026-11-30 09:40")
 		},
 	},
 	{
@@ -48,9 +48,9 @@ var sellingCases = []brokerCase{
 		},
 		waits: []closure.Reason{closure.OrdersCanceling},
 		paid:  []string{"770.00"},
-		check: func(tb testing.TB, j journal) {
+		check: func(l *lab.Lab, j journal) {
 			if first, last := j.of("order")[0], j.of("order_canceled"); len(last) < 62 || last[len(last)-1].Seq > first.Seq {
-				tb.Errorf("something was sold before all of %d orders were gone", len(last))
+				l.TB.Errorf("something was sold before all of %d orders were gone", len(last))
 			}
 		},
 	},
@@ -58,7 +58,7 @@ var sellingCases = []brokerCase{
 		name:  "03_PartialFillThenExpired",
 		spec:  sim.Spec{Cash: d("10"), Positions: []sim.PositionSpec{{Symbol: "AAPL", Qty: d("10"), Price: d("200"), PartialFills: []decimal.Decimal{d("0.4")}}}},
 		paid:  []string{"2010.00"},
-		check: func(tb testing.TB, j journal) { same(tb, "fills", j.of("fill").qtys(), "4", "6") },
+		check: func(l *lab.Lab, j journal) { same(l.TB, "fills", j.of("fill").qtys(), "4", "6") },
 	},
 	{
 		name: "04_AnotherAgentBuys",
@@ -67,8 +67,8 @@ var sellingCases = []brokerCase{
 			Events: []sim.Event{{Type: "order", Symbol: "MSFT", Qty: d("1"), Side: "buy", Price: d("50"), When: sim.AfterLastPosition, After: hours(1)}},
 		},
 		paid: []string{"1100.00"},
-		check: func(tb testing.TB, j journal) {
-			same(tb, "fills", j.of("fill").words(), "sell AAPL", "buy MSFT", "sell MSFT")
+		check: func(l *lab.Lab, j journal) {
+			same(l.TB, "fills", j.of("fill").words(), "sell AAPL", "buy MSFT", "sell MSFT")
 		},
 	},
 	{
@@ -82,7 +82,7 @@ var sellingCases = []brokerCase{
 		name:  "06_Dust",
 		spec:  sim.Spec{Cash: d("5"), Positions: []sim.PositionSpec{holds("AAPL", "0.000000001", "200")}},
 		paid:  []string{"5.00"},
-		check: func(tb testing.TB, j journal) { same(tb, "sold", j.of("fill").qtys(), "0.000000001") },
+		check: func(l *lab.Lab, j journal) { same(l.TB, "sold", j.of("fill").qtys(), "0.000000001") },
 	},
 	{
 		name:  "06_DustThatIsRefused",
@@ -114,8 +114,8 @@ var sellingCases = []brokerCase{
 		name: "09_Short",
 		spec: sim.Spec{Cash: d("50"), Positions: []sim.PositionSpec{holds("AAPL", "3", "200"), holds("SHRT", "-5", "20")}},
 		paid: []string{"550.00"},
-		check: func(tb testing.TB, j journal) {
-			same(tb, "orders and fills", j.of("order", "fill").words(), "buy SHRT", "buy SHRT", "sell AAPL", "sell AAPL")
+		check: func(l *lab.Lab, j journal) {
+			same(l.TB, "orders and fills", j.of("order", "fill").words(), "buy SHRT", "buy SHRT", "sell AAPL", "sell AAPL")
 		},
 	},
 	{
@@ -131,10 +131,10 @@ var sellingCases = []brokerCase{
 		}},
 		waits: []closure.Reason{closure.MarketClosed},
 		paid:  []string{"20100.00"},
-		check: func(tb testing.TB, j journal) {
-			j.of("order").between(tb, "2026-11-23 09:30", "2026-11-23 10:00")
+		check: func(l *lab.Lab, j journal) {
+			j.of("order").between(l.TB, "2026-11-23 09:30", "2026-11-23 10:00")
 			if first := j.of("order", "fill").words(); len(first) != 6 || first[0] != "buy AAPL261218C00250000" || first[1] != first[0] {
-				tb.Errorf("%q: the shares went before the call that they cover", first)
+				l.TB.Errorf("%q: the shares went before the call that they cover", first)
 			}
 		},
 	},
@@ -163,7 +163,7 @@ var sellingCases = []brokerCase{
 		spec:  sim.Spec{Cash: d("5"), Positions: []sim.PositionSpec{{Symbol: "BTC/USD", Qty: d("0.012345678"), Price: d("90000"), AssetClass: "crypto"}, holds("F", "1", "10")}},
 		waits: []closure.Reason{closure.MarketClosed}, // for the share alone
 		paid:  []string{"1126.11"},
-		check: func(tb testing.TB, j journal) { j.of("fill")[:1].between(tb, "2026-11-21 12:00", "2026-11-21 12:05") },
+		check: func(l *lab.Lab, j journal) { j.of("fill")[:1].between(l.TB, "2026-11-21 12:00", "2026-11-21 12:05") },
 	},
 	{
 		name: "12_TradingBlocked",
@@ -229,8 +229,8 @@ var sellingCases = []brokerCase{
 			{Type: "trade_bust", When: sim.AfterLastPosition, After: hours(4)},
 		}},
 		paid: []string{"610.00"},
-		check: func(tb testing.TB, j journal) {
-			same(tb, "fills", j.of("fill", "trade_bust").words(), "sell AAPL", "AAPL", "sell AAPL")
+		check: func(l *lab.Lab, j journal) {
+			same(l.TB, "fills", j.of("fill", "trade_bust").words(), "sell AAPL", "AAPL", "sell AAPL")
 		},
 	},
 }

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ type brokerCase struct {
 	mend []sim.Event
 	paid []string // at the end of all
 	// check, if set, looks at the broker's journal of the account.
-	check func(tb testing.TB, j journal)
+	check func(l *lab.Lab, j journal)
 }
 
 type journal []sim.Entry
@@ -149,7 +150,9 @@ const sixWeeks = 42 * day
 
 func (bc brokerCase) live(l *lab.Lab) {
 	l.TB.Helper()
-	l.Skew = bc.skew
+	if bc.skew != 0 {
+		l.Answered = ahead(bc.skew)
+	}
 	c := l.Open(bc.spec)
 	chaos(l, bc.rules...)
 	seen := map[closure.Reason]bool{}
@@ -185,7 +188,14 @@ func (bc brokerCase) live(l *lab.Lab) {
 		l.TB.Fatal(err)
 	}
 	if bc.check != nil {
-		bc.check(l.TB, entries)
+		bc.check(l, entries)
+	}
+}
+
+// ahead is a broker whose clock is so far ahead of ours, by the Date of its answers.
+func ahead(d time.Duration) func(*http.Request, *http.Response) {
+	return func(_ *http.Request, resp *http.Response) {
+		resp.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
 	}
 }
 

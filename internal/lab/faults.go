@@ -79,17 +79,14 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !strings.Contains(r.URL.Path, "/events/") {
 		w.l.Calls.Add(1)
 	}
-	resp, err := w.trip(r)
-	if err == nil && w.l.Skew != 0 {
-		resp.Header.Set("Date", time.Now().Add(w.l.Skew).UTC().Format(http.TimeFormat))
-	}
+	resp, err := w.roundTrip(r)
 	if err == nil && w.l.Answered != nil {
 		w.l.Answered(r, resp)
 	}
 	return resp, err
 }
 
-func (w wire) trip(r *http.Request) (*http.Response, error) {
+func (w wire) roundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}

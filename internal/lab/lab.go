@@ -82,8 +82,6 @@ type Lab struct {
 	// Before, if set, is called before each write reaches the broker: what a test does in it happens while the writer is
 	// paused between its claim and the socket.
 	Before func(r *http.Request)
-	// Skew is how far the broker's clock is ahead of ours, by the Date of its answers.
-	Skew time.Duration
 	// AfterClaim, if set, is called when a claim has committed and nothing is sent yet.
 	AfterClaim func(what string)
 	// Saved, if set, is called with what a visit has saved, before the next one can begin.
