@@ -43,6 +43,7 @@ crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in v
 
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name
+	@scripts/need.sh
 	GUARDS="$(or $(GUARDS),all)" go test -count=1 -timeout 0 -run '^TestGuards$$' -v ./internal/guards
 
 .PHONY: lint

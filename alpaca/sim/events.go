@@ -297,6 +297,9 @@ func (v *visit) status(e Event) error {
 	if e.Status == "" {
 		return invalid("status needs a status")
 	}
+	if v.a.Status == "ACCOUNT_CLOSED" {
+		return invalid("the account is closed: its status stays")
+	}
 	before := v.a.Status
 	v.a.Status = strings.ToUpper(e.Status)
 	v.book(Entry{Kind: "status", Note: before + " to " + v.a.Status})

@@ -283,3 +283,18 @@ func TestActivitiesTellWhatCameIn(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// Whatever was to be undone later, a closed account stays closed. Found by the simulation (seed 2597).
+func TestAClosedAccountStaysClosed(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, "2026-11-20 10:00", sim.Options{})
+	id := b.add(sim.Spec{Events: []sim.Event{{Type: "status", Status: "ACCOUNT_UPDATED", For: hours(24)}}})
+	if err := b.sim.Event(id, sim.Event{Type: "close"}); err != nil {
+		t.Fatal(err)
+	}
+	b.set("2026-11-22 10:00")
+	truth, err := b.sim.Truth(id)
+	if err != nil || truth.Status != "ACCOUNT_CLOSED" {
+		t.Errorf("%s: %v", truth.Status, err)
+	}
+}

@@ -325,6 +325,9 @@ func TestOnlyTheNamedRisksAreLetPass(t *testing.T) {
 			s.exec("UPDATE intents SET state = 'refused', status = 422 WHERE kind = 'close'")
 			s.before("close", sim.Entry{Kind: "dividend", Amount: "5.00", Cash: d("5.00")})
 		}, auditor.LandedAtGate, ""},
+		{"AnOutageAtTheClosing", func(s *scene) {
+			s.exec("UPDATE intents SET state = 'refused', status = 400 WHERE kind = 'close'")
+		}, "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := s.scene(t)

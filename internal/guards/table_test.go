@@ -1,10 +1,12 @@
 package guards
 
+import "strings"
+
 // simulated are lives under faults of every kind, until the first one that goes wrong: internal/auditor's finding is what
 // it says.
 var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FIRST=1"}
 
-// conforming, working and reading are tests of one room, for what stands behind another guard or is about a thing
+// conforming and those below it are tests of one room, for what stands behind another guard or is about a thing
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
@@ -13,7 +15,14 @@ var (
 	sharing = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
+	locking = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
+
+// visiting is one of the tests of visits, for a condition that decides alone in one situation.
+func visiting(test string) catcher {
+	name, sub, _ := strings.Cut(test, "/")
+	return catcher{"./handlers", "^" + name + "$/^" + sub + "$", ""}
+}
 
 const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
@@ -129,4 +138,44 @@ var guards = []guard{
 `, ""}, {"handlers/sweep.go", `	case tasks.Missing, tasks.Waiting:`, `	case tasks.Missing, tasks.Waiting: // a missing one is scheduled by its visit`}}, simulated, "nobody comes|is still running"},
 	{"the sweep reissues what is archived", []cut{{"handlers/sweep.go", `		return r.reissue(ctx, c, "its task was archived without the ledger having heard of it", true, s)`, "		return nil"}}, simulated, "nobody comes|is still running"},
 	{"the sweep reissues what is orphaned", []cut{{"handlers/sweep.go", `		return r.reissue(ctx, c, "its task is active and no worker has it", true, s)`, "		return nil"}}, simulated, "nobody comes|is still running"},
+	{"the freshness of what was read", []cut{{door, "age < 0 || age > v.Timing.Fresh {", "age < 0 {"}}, visiting("TestReadsThatAreTooOldAreNotActedOn/"), "by a list that is"},
+	{"the broker's clock", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if _ = skew; !known {"}}, visiting("TestClocksThatDifferSendNothing/Ahead"), "FAIL: TestClocks"},
+	{"the broker's clock is known", []cut{{door, "if !known || skew.Abs() > v.Timing.Skew {", "if _ = known; skew.Abs() > v.Timing.Skew {"}}, visiting("TestClocksThatDifferSendNothing/NoDate"), "FAIL: TestClocks"},
+	{"the banking day of the books", []cut{
+		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n			return &notNow", "if e.Payout == nil && false {\n			return &notNow"},
+		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}, // the look behind it
+	}, visiting("TestAPayoutKeepsToItsBankingDay/WhileTheBooksAreRead"), "was claimed for"},
+	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
+	{"a command locks the row", []cut{{visits, "		c, err := l.lock(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents", "		c, err := l.get(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents"}}, locking, "the closure has moved on"},
+	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, visiting("TestPlan/WhatAnotherIntentMadeIsNotAdopted"), "want"},
+	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, visiting("TestPlan/WhatWasListedAtTheClaimIsNotAdopted"), "want"},
+	{"adopt the same sum alone", []cut{{books, " && t.Amount.Valid && t.Amount.Decimal.Equal(i.Amount.Decimal) {", " && t.Amount.Valid {"}}, visiting("TestPlan/AnotherSumIsNotAdopted"), "want"},
+	{"adopt the same bank's alone", []cut{{books, " && t.RelationshipID == i.RelationshipID && t.Amount", " && t.Amount"}}, visiting("TestPlan/AnotherBankIsNotAdopted"), "want"},
+	{"two lists lack what is void", []cut{{plan, "if i.AbsentAt.IsZero() || b.Asked", "if b.Asked"}}, visiting("TestPlan/OneListIsNotEnoughToVoid"), "want"},
+	{"two lists, a minute apart", []cut{{plan, "if i.AbsentAt.IsZero() || b.Asked.Before(i.AbsentAt.Add(b.Timing.Between)) {", "if i.AbsentAt.IsZero() {"}}, visiting("TestPlan/TwoListsWithinAMinuteAreNotEnoughToVoid"), "want"},
+	{"void only what moved nothing", []cut{{plan, "	if b.moved(i) {", "	if b.moved(i) && false {"}}, visiting("TestPlan/CashThatMovedIsNotVoid"), "want"},
+	{"a void is matched again", []cut{{plan, "		if t, ok := b.match(i); ok {\n			return plan{do: planLate", "		if t, ok := b.match(i); ok && false {\n			return plan{do: planLate"}}, visiting("TestPlan/AVoidThatIsListedAfterAllStops"), "want"},
+	{"one payout a banking day", []cut{{plan, "		if i.BankingDay >= string(day) {", "		if i.BankingDay > string(day) {"}}, visiting("TestPlan/AVoidKeepsItsBankingDay"), "want"},
+	{"one payout a calendar day", []cut{{plan, "if calendar.DateOf(i.ClaimedAt) == calendar.DateOf(b.Now) {", "if calendar.DateOf(i.ClaimedAt) > calendar.DateOf(b.Now) {"}}, visiting("TestPlan/AVoidKeepsItsCalendarDay"), "want"},
+	{"quiet waits for the morning", []cut{{books, "		case !b.old(t):", "		case false:"}}, visiting("TestPlan/AnEndWantsItsMorning"), "want"},
+	{"the gate looks for positions", []cut{{"handlers/closing.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
+		return o, ok, err
+	}
+`, ""}}, visiting("TestTheGateSendsBackWhatIsLeft/APosition"), "the closing was asked for with"},
+	{"the gate looks at the books", []cut{{"handlers/closing.go", "	if plan.do != planEmpty {", "	if plan.do == planFail {"}}, visiting("TestTheGateSendsBackWhatIsLeft/AnACHReturn"), "the closing was asked for with"},
+	{"the gate waits for accrued fees", []cut{{"handlers/closing.go", "GreaterThanOrEqual(closure.Cent) {", "LessThan(closure.Cent.Neg()) {"}}, visiting("TestTheGateWantsEachOfItsReads/Fees"), "FAIL: TestTheGate"},
+	{"a failed read is no empty list: positions", []cut{{"handlers/settlement.go", `	positions, err := v.Broker.Positions(ctx, v.Closure.AccountID)
+	if err != nil {
+		return o, false, err
+	}
+`, "	positions, _ := v.Broker.Positions(ctx, v.Closure.AccountID)\n"}}, visiting("TestTheGateWantsEachOfItsReads/Positions"), "FAIL: TestTheGate"},
+	{"a failed read is no empty list: orders", []cut{{"handlers/settlement.go", `	orders, err := v.Broker.OpenOrders(ctx, v.Closure.AccountID)
+	if err != nil {
+		return o, false, err
+	}
+`, "	orders, _ := v.Broker.OpenOrders(ctx, v.Closure.AccountID)\n"}}, visiting("TestTheGateWantsEachOfItsReads/Orders"), "FAIL: TestTheGate"},
+	{"a failed read is no empty list: transfers", []cut{{books, `	if l.transfers, err = v.Broker.Transfers(ctx, v.Closure.AccountID); err != nil {
+		return l, err
+	}
+`, "	l.transfers, _ = v.Broker.Transfers(ctx, v.Closure.AccountID)\n"}}, visiting("TestTheGateWantsEachOfItsReads/Transfers"), "FAIL: TestTheGate"},
 }

@@ -76,6 +76,14 @@ type wire struct {
 }
 
 func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.roundTrip(r)
+	if err == nil && w.l.Answered != nil {
+		w.l.Answered(r, resp)
+	}
+	return resp, err
+}
+
+func (w wire) roundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet {
 		return w.next.RoundTrip(r)
 	}
@@ -127,6 +135,9 @@ func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, 
 		s.l.news()
 	}
 	s.l.point(s.p, "after save in "+string(c.Phase))
+	if s.l.Saved != nil && err == nil {
+		s.l.Saved(next)
+	}
 	return next, err
 }
 

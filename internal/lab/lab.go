@@ -80,6 +80,10 @@ type Lab struct {
 	Before func(r *http.Request)
 	// AfterClaim, if set, is called when a claim has committed and nothing is sent yet.
 	AfterClaim func(what string)
+	// Saved, if set, is called with what a visit has saved, before the next one can begin.
+	Saved func(c closure.Closure)
+	// Answered, if set, may change what the broker answers.
+	Answered func(r *http.Request, resp *http.Response)
 
 	mu   sync.Mutex
 	cur  *process
