@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ type bench struct {
 	testing.TB
 	mini *miniredis.Miniredis
 	log  *lines
-	away bool // Redis refuses connections
+	away atomic.Bool // Redis refuses connections
 	done []func()
 }
 
@@ -48,7 +49,7 @@ func (b *bench) process(perMinute int) *budget.Budget {
 	rdb := redis.NewClient(&redis.Options{
 		Addr: "127.0.0.1:1", Protocol: 2, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
-			if b.away {
+			if b.away.Load() {
 				return nil, net.ErrClosed
 			}
 			return b.mini.Dial()
@@ -60,7 +61,7 @@ func (b *bench) process(perMinute int) *budget.Budget {
 
 // cut takes Redis away from everybody, open connections included.
 func (b *bench) cut() {
-	b.away = true
+	b.away.Store(true)
 	for _, end := range b.done {
 		end()
 	}

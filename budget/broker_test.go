@@ -164,12 +164,12 @@ func TestWithoutRedisEachKeepsToItsShare(t *testing.T) {
 func TestRedisComesBack(t *testing.T) {
 	t.Parallel()
 	virtual(t, func(b *bench) {
-		b.away = true
+		b.away.Store(true)
 		p := b.process(1000)
 		if _, err := p.Ask(b.Context(), "a", 8); err != nil {
 			b.Fatalf("without Redis a person's question is answered all the same: %v", err)
 		}
-		b.away = false
+		b.away.Store(false)
 		time.Sleep(6 * time.Second)
 		if _, err := p.Ask(b.Context(), "a", 8); err != nil || p.State().Alone || b.log.count("is shared again") != 1 {
 			b.Errorf("%v, alone %v", err, p.State().Alone)
