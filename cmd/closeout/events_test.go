@@ -50,10 +50,13 @@ func TestFatesWhateverIsHeard(t *testing.T) {
 	})
 	// Of relaxed looks: a little above what they take. Most are the reads of a look in the withdrawal, seven each.
 	bounds := map[string]int64{"cash only": 60, "five stocks": 85, "large sum": 112}
-	for _, d := range all {
+	for n, d := range all {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			for _, h := range hearings {
+			for m, h := range hearings {
+				if testing.Short() && (n+m)%4 != 0 {
+					continue
+				}
 				calls, took := heardFate(t, d, h)
 				t.Logf("%-10s %3d calls of the broker, %5.1f days", h.name, calls, took.Hours()/24)
 				if most := bounds[d.name]; h.name == "relaxed" && most > 0 && calls > most {
