@@ -48,11 +48,12 @@ func (v *Visit) gate(ctx context.Context, a alpaca.TradingAccount) (closure.Outc
 	if !a.AccruedFees.Valid {
 		return closure.Outcome{}, false, fmt.Errorf("read trading account: the broker left out the accrued fees")
 	}
-	if a.AccruedFees.Decimal.GreaterThanOrEqual(closure.Cent) {
-		return closure.Wait(0, closure.FeesAccrued, "fees of "+usd(a.AccruedFees.Decimal)+" are accrued and not booked yet"), false, nil
+	fees := a.AccruedFees.Decimal
+	if a.PendingRegTAFFees.Valid { // those of the sales stand apart, where they are told at all
+		fees = fees.Add(a.PendingRegTAFFees.Decimal)
 	}
-	if f := a.PendingRegTAFFees; f.Valid && f.Decimal.GreaterThanOrEqual(closure.Cent) {
-		return closure.Wait(0, closure.FeesAccrued, "fees of the sales, "+usd(f.Decimal)+", are not booked yet"), false, nil
+	if fees.GreaterThanOrEqual(closure.Cent) {
+		return closure.Wait(0, closure.FeesAccrued, "fees of "+usd(fees)+" are accrued and not booked yet"), false, nil
 	}
 	b, o, ok, err := v.books(ctx)
 	if err != nil || !ok {
