@@ -2,8 +2,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
-# The exhaustive proofs, a kill at every point of each fate, each fate whatever is heard, and a closure at each hour of a year, run without the race
-# detector, which would multiply their minutes of CPU; what they run concurrently, others run under it.
+# The exhaustive proofs, a kill at every point of each fate, each fate whatever is heard, and a closure at each hour of a
+# year, run without the race detector, which would multiply their minutes of CPU; what they run concurrently, others run under it.
 PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
