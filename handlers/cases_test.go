@@ -193,9 +193,9 @@ func (bc brokerCase) live(l *lab.Lab) {
 }
 
 // ahead is a broker whose clock is so far ahead of ours, by the Date of its answers.
-func ahead(d time.Duration) func(*http.Request, *http.Response) {
-	return func(_ *http.Request, resp *http.Response) {
-		resp.Header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+func ahead(d time.Duration) func(*http.Request, http.Header) {
+	return func(_ *http.Request, header http.Header) {
+		header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
 	}
 }
 

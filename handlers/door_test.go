@@ -21,7 +21,7 @@ func TestReadsThatAreTooOldAreNotActedOn(t *testing.T) {
 		c := l.Open(sim.Spec{Cash: d("900")})
 		chaos(l, sim.Rule{Method: http.MethodGet, Path: "/v1/accounts/*/ach_relationships", Fault: sim.FaultSlow, Delay: sim.Duration(11 * time.Second), Times: 1})
 		var listed time.Time
-		l.Answered = func(r *http.Request, _ *http.Response) {
+		l.Answered = func(r *http.Request, _ http.Header) {
 			if strings.HasSuffix(r.URL.Path, "/transfers") {
 				listed = time.Now()
 			}
@@ -46,7 +46,7 @@ func TestClocksThatDifferSendNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bench(t, lab.Options{}, func(l *lab.Lab) {
-				l.Answered = func(_ *http.Request, resp *http.Response) { resp.Header.Set("Date", date()) }
+				l.Answered = func(_ *http.Request, header http.Header) { header.Set("Date", date()) }
 				c := l.Open(threeStocks())
 				l.RunFor(day)
 				now := l.Get(c.ID)
@@ -70,10 +70,10 @@ func TestAPayoutKeepsToItsBankingDay(t *testing.T) {
 	cutoff := time.Date(2026, 11, 18, 14, 0, 1, 0, calendar.NewYork)
 	for name, pause := range map[string]func(l *lab.Lab, sleep func()){
 		"WhileTheBooksAreRead": func(l *lab.Lab, sleep func()) {
-			l.Answered = func(r *http.Request, resp *http.Response) {
+			l.Answered = func(r *http.Request, header http.Header) {
 				if strings.HasSuffix(r.URL.Path, "/ach_relationships") {
 					sleep()
-					resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat)) // the answer was long, the clocks are right
+					header.Set("Date", time.Now().UTC().Format(http.TimeFormat)) // the answer was long, the clocks are right
 				}
 			}
 		},

@@ -81,7 +81,7 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := w.roundTrip(r)
 	if err == nil && w.l.Answered != nil {
-		w.l.Answered(r, resp)
+		w.l.Answered(r, resp.Header)
 	}
 	return resp, err
 }

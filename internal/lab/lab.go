@@ -86,8 +86,8 @@ type Lab struct {
 	AfterClaim func(what string)
 	// Saved, if set, is called with what a visit has saved, before the next one can begin.
 	Saved func(c closure.Closure)
-	// Answered, if set, may change what the broker answers.
-	Answered func(r *http.Request, resp *http.Response)
+	// Answered, if set, is called with each answer of the broker, whose header it may change.
+	Answered func(r *http.Request, header http.Header)
 
 	mu   sync.Mutex
 	cur  *process
