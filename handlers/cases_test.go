@@ -151,7 +151,9 @@ const sixWeeks = 42 * day
 func (bc brokerCase) live(l *lab.Lab) {
 	l.TB.Helper()
 	if bc.skew != 0 {
-		l.Answered = ahead(bc.skew)
+		l.Answered = func(_ *http.Request, header http.Header) {
+			header.Set("Date", time.Now().Add(bc.skew).UTC().Format(http.TimeFormat))
+		}
 	}
 	c := l.Open(bc.spec)
 	chaos(l, bc.rules...)
@@ -189,13 +191,6 @@ func (bc brokerCase) live(l *lab.Lab) {
 	}
 	if bc.check != nil {
 		bc.check(l, entries)
-	}
-}
-
-// ahead is a broker whose clock is so far ahead of ours, by the Date of its answers.
-func ahead(d time.Duration) func(*http.Request, http.Header) {
-	return func(_ *http.Request, header http.Header) {
-		header.Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
 	}
 }
 

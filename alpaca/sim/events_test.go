@@ -123,11 +123,23 @@ func TestEventsBefallAnAccount(t *testing.T) {
 		{sim.Event{Type: "relationship_delete"}, "100"},
 		{sim.Event{Type: "relationship_create"}, "100"},
 		{sim.Event{Type: "relationship_status", Status: "CANCEL_REQUESTED"}, "100"},
+		{sim.Event{Type: "deposit", Amount: dec("5"), Status: "COMPLETE", For: hours(90)}, "105"},
+		{sim.Event{Type: "acats", Amount: dec("7")}, "107"},
+		{sim.Event{Type: "acats", Symbol: "KO", Qty: dec("2"), Price: dec("4")}, "100"},
+		{sim.Event{Type: "position", Symbol: "AAPL261218P00150000", Qty: dec("2"), Price: dec("4")}, "100"},
+		{sim.Event{Type: "book_fees"}, "99.5"},
+		{sim.Event{Type: "release"}, "100"},
+		{sim.Event{Type: "unlock", Symbol: "AAPL"}, "100"},
+		{sim.Event{Type: "block", What: "suspend", For: hours(2)}, "100"},
+		{sim.Event{Type: "block", What: "withdrawable"}, "100"},
 		{sim.Event{Type: "close"}, "0"},
 		{sim.Event{Type: "close", Keep: true}, "100"},
 	} {
 		b := newBox(t, "2026-11-20 10:00", sim.Options{})
-		id := b.add(sim.Spec{Cash: dec("100"), Positions: []sim.PositionSpec{{Symbol: "AAPL", Qty: dec("1"), Price: dec("2")}}})
+		id := b.add(sim.Spec{
+			Cash: dec("100"), Fees: dec("0.4"), SaleFees: dec("0.1"), Held: dec("3"),
+			Positions: []sim.PositionSpec{{Symbol: "AAPL", Qty: dec("1"), Price: dec("2"), Locked: dec("1")}},
+		})
 		if err := b.sim.Event(id, row.event); err != nil {
 			t.Errorf("%s: %v", row.event.Type, err)
 		}
@@ -148,6 +160,9 @@ func TestEventsBefallAnAccount(t *testing.T) {
 		{Type: "ach_return"},
 		{Type: "trade_bust"},
 		{Type: "status"},
+		{Type: "acats"},
+		{Type: "acats", Symbol: "KO"},
+		{Type: "unlock", Symbol: "X"},
 		{Type: "block", What: "sun"},
 		{Type: "fee", Amount: dec("1"), When: "never"},
 		{Type: "fee", When: sim.AfterFirstFill, At: b.now},
