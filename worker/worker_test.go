@@ -162,7 +162,9 @@ func (b *books) Load(ctx context.Context, _ string) (closure.Closure, []closure.
 	return closure.Closure{}, nil, err
 }
 
-func (b *books) PutOff(context.Context, time.Time, time.Time, int) ([]closure.Closure, error) { return nil, nil }
+func (b *books) PutOff(context.Context, time.Time, time.Time, int) ([]closure.Closure, error) {
+	return nil, nil
+}
 
 func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]closure.Closure, error) {
 	if b.asked != nil {
