@@ -56,6 +56,7 @@ var stored = map[string]func(*bench){
 		step(closure.Looked(at, closure.Go(closure.Settlement, "sold"), closure.Look{}, &memo))
 		step(closure.Looked(at, closure.Go(closure.Liquidation, "shares again"), closure.Look{}, nil))
 		step(closure.Looked(at, closure.Wait(0, closure.BankGone, "ünïcode\n'quoted' \"twice\"").PutOff(odd.AddDate(9, 0, 0)), closure.Look{Open: 17 * time.Second, Day: "2026-11-18"}, nil))
+		step(closure.Looked(at, closure.Unasked(time.Minute, closure.BrokerBusy, "busy"), closure.Look{}, nil)) // keeps what it waited for
 		step(closure.Crashed(at, 3))
 		step(closure.Stumbled(at, "the error", 3, true))
 		c = check(b.l.Command(b.Context(), c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
