@@ -2,10 +2,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
-# The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year and
-# crowds of closures against the broker's limit, run without the race detector, which would multiply their minutes of CPU;
-# what they run concurrently, others run under it.
-PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestACrowd.*)$$
+# The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year, the
+# broker's cases and crowds of closures against the broker's limit, run without the race detector, which would multiply their
+# minutes of CPU; what they run concurrently, others run under it.
+PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestBrokerCases|TestACrowd.*)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
