@@ -166,21 +166,15 @@ func (c *Client) Transfers(ctx context.Context, id string) ([]Transfer, error) {
 func (c *Client) transfers(ctx context.Context, path, account string) (all []Transfer, moved bool, err error) {
 	seen := map[string]bool{}
 	for range mostPages {
-		var rows list[Transfer]
-		query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(len(all))}}
-		if err := c.get(ctx, path, query, &rows); err != nil {
+		rows, err := c.transferPage(ctx, path, account, len(all))
+		if err != nil {
 			return nil, false, err
 		}
 		if len(rows) == 0 {
 			return all, false, nil
 		}
 		for _, t := range rows {
-			switch {
-			case t.ID == "":
-				return nil, false, newAnswerError(nil, "GET", path, errors.New("a transfer without an id"))
-			case t.AccountID != "" && !strings.EqualFold(t.AccountID, account):
-				return nil, false, newAnswerError(nil, "GET", path, errors.New("a transfer of another account"))
-			case seen[t.ID]:
+			if seen[t.ID] {
 				return nil, true, nil
 			}
 			seen[t.ID] = true
@@ -188,6 +182,29 @@ func (c *Client) transfers(ctx context.Context, path, account string) (all []Tra
 		}
 	}
 	return nil, false, newAnswerError(nil, "GET", path, errors.New("the list does not end"))
+}
+
+// FirstTransfers reads the first page of the transfers, in the broker's order. It tells what became of those that are in it,
+// and nothing of those that are not.
+func (c *Client) FirstTransfers(ctx context.Context, id string) ([]Transfer, error) {
+	return c.transferPage(ctx, accountPath(id)+"/transfers", id, 0)
+}
+
+func (c *Client) transferPage(ctx context.Context, path, account string, offset int) ([]Transfer, error) {
+	var rows list[Transfer]
+	query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(offset)}}
+	if err := c.get(ctx, path, query, &rows); err != nil {
+		return nil, err
+	}
+	for _, t := range rows {
+		switch {
+		case t.ID == "":
+			return nil, newAnswerError(nil, "GET", path, errors.New("a transfer without an id"))
+		case t.AccountID != "" && !strings.EqualFold(t.AccountID, account):
+			return nil, newAnswerError(nil, "GET", path, errors.New("a transfer of another account"))
+		}
+	}
+	return rows, nil
 }
 
 // Activities reads every non-trade activity that was booked after the given time, oldest first. A zero time means all.

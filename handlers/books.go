@@ -17,8 +17,7 @@ import (
 	"closeout/closure"
 )
 
-// Books is what an account's payouts are planned from: one reading of the broker (list, cash, the same list again) beside
-// the ledger's intents. It is a value: planning reads no clock and asks nobody.
+// Books is what an account's payouts are planned from: one reading of the broker beside the ledger's intents. It is a value: planning reads no clock and asks nobody.
 type Books struct {
 	Cash        decimal.Decimal
 	Free        decimal.Decimal // cash_withdrawable
@@ -40,7 +39,8 @@ type Books struct {
 	Timing      closure.Timing
 }
 
-// books reads list, cash, and the list again. Where the two lists differ something is moving, and ok is false.
+// books reads list, cash, and the list again, as a payout wants it. Where the two lists differ something is moving, and ok is
+// false.
 func (v *Visit) books(ctx context.Context) (b Books, o closure.Outcome, ok bool, err error) {
 	asked := time.Now()
 	first, err := v.list(ctx)
@@ -58,38 +58,48 @@ func (v *Visit) books(ctx context.Context) (b Books, o closure.Outcome, ok bool,
 	if first.digest() != second.digest() {
 		return b, closure.Wait(v.short(), closure.ListChanged, closure.Reasons[closure.ListChanged].Title), false, nil
 	}
-	if d := second.digest(); d != v.memo.ListDigest {
+	return v.reading(a, second, asked), o, true, nil
+}
+
+// reading sets what was read beside what the ledger knows, and notes since when the list has looked like this.
+func (v *Visit) reading(a alpaca.TradingAccount, l listing, asked time.Time) Books {
+	if d := l.digest(); d != v.memo.ListDigest {
 		v.memo.ListDigest, v.memo.ListSince = d, v.Now
 	}
-	b = Books{
-		Cash: a.Cash.Decimal, Free: a.CashWithdrawable.Decimal, PendingOut: a.PendingTransferOut.NullDecimal,
-		DayLimit: v.Policy.DailyLimit, Transfers: second.transfers, Inflows: second.inflows, Outflows: second.outflows,
-		ListSince: v.memo.ListSince, Asked: asked, Now: v.Now, Memo: v.memo, Calendar: v.Calendar,
-		ReturnWatch: v.Policy.ReturnWatch, Unknown: v.Policy.Unknown, Timing: v.Timing,
-	}
+	b := v.known()
+	b.Cash, b.Free, b.PendingOut = a.Cash.Decimal, a.CashWithdrawable.Decimal, a.PendingTransferOut.NullDecimal
+	b.Transfers, b.Inflows, b.Outflows = l.transfers, l.inflows, l.outflows
+	b.ListSince, b.Asked, b.DayLimit = v.memo.ListSince, asked, v.Policy.DailyLimit
 	if own := a.Admin.DailyTransferLimit; own.Valid && own.Decimal.IsPositive() {
 		b.DayLimit = closure.Least(b.DayLimit, own.Decimal)
+	}
+	if a.TransfersBlocked || a.Admin.OutgoingTransfersBlocked {
+		b.DayLimit = decimal.Zero
+	}
+	return b
+}
+
+// known is the ledger's side of the books.
+func (v *Visit) known() Books {
+	b := Books{
+		Now: v.Now, Memo: v.memo, Calendar: v.Calendar, ReturnWatch: v.Policy.ReturnWatch, Unknown: v.Policy.Unknown, Timing: v.Timing,
 	}
 	for _, i := range v.Intents {
 		if i.Kind == closure.TransferIntent {
 			b.Intents = append(b.Intents, i)
 		}
 	}
-	if base, ok := b.base(); ok {
-		for _, i := range v.Intents {
-			if i.Kind != closure.OrderIntent || i.Key <= base.Key {
-				continue
-			}
-			b.SoldSince = true
-			if i.Proceeds.Valid {
-				b.Proceeds = b.Proceeds.Add(i.Proceeds.Decimal)
-			}
+	base, ok := b.base()
+	for _, i := range v.Intents {
+		if !ok || i.Kind != closure.OrderIntent || i.Key <= base.Key {
+			continue
+		}
+		b.SoldSince = true
+		if i.Proceeds.Valid {
+			b.Proceeds = b.Proceeds.Add(i.Proceeds.Decimal)
 		}
 	}
-	if a.TransfersBlocked || a.Admin.OutgoingTransfersBlocked {
-		b.DayLimit = decimal.Zero
-	}
-	return b, o, true, nil
+	return b
 }
 
 // short is a wait for something that moves at this moment.
@@ -231,6 +241,11 @@ func (b Books) activityAt(a alpaca.Activity) time.Time {
 		return *a.CreatedAt
 	}
 	return b.ListSince
+}
+
+// left is what of the base's cash may still be paid: the broker has not been asked for it since, and it was not lost.
+func (b Books) left(base closure.Intent) decimal.Decimal {
+	return closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))
 }
 
 // outSince sums the OUTGOING transfers that the base's list did not have. Whoever asked for them and whatever became of

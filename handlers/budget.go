@@ -41,23 +41,31 @@ func (r *Runner) begin(ctx context.Context, v *Visit) (context.Context, error) {
 // acts says whether a visit is likely to do something, and not only to look: the closure has just gone on to this phase, or
 // an instruction of it is on its way.
 func acts(c closure.Closure) bool {
-	reason := c.Reason
-	if reason == closure.BrokerBusy {
-		reason = c.Memo.HeldReason
-	}
+	reason := waitsFor(c)
 	return reason == "" || reason == closure.Sending || reason == closure.UnknownOutcome
+}
+
+// waitsFor is the reason of the last wait that was not for the budget's sake.
+func waitsFor(c closure.Closure) closure.Reason {
+	if c.Reason == closure.BrokerBusy {
+		return c.Memo.HeldReason
+	}
+	return c.Reason
 }
 
 // reads is how many calls a look of this kind makes until it knows what to do. What follows is part of doing it.
 func (v *Visit) reads() int {
 	switch v.Closure.Phase {
 	case closure.Withdrawal:
+		if v.glances() {
+			return 2
+		}
 		return 7 // the transfers' two pages and the activities, twice, and the cash between them
 	case closure.Closing:
 		if len(v.intents(closure.CloseIntent, closure.IntentSent)) > 0 {
 			return 1 // whether the account is closed
 		}
-		return 10 // the gate
+		return 6 // the gate
 	case closure.Liquidation, closure.Settlement:
 	}
 	return 3 // the account, its orders, its positions

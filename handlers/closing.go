@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"closeout/alpaca"
 	"closeout/closure"
@@ -55,10 +56,14 @@ func (v *Visit) gate(ctx context.Context, a alpaca.TradingAccount) (closure.Outc
 	if fees.GreaterThanOrEqual(closure.Cent) {
 		return closure.Wait(0, closure.FeesAccrued, "fees of "+usd(fees)+" are accrued and not booked yet"), false, nil
 	}
-	b, o, ok, err := v.books(ctx)
-	if err != nil || !ok {
-		return o, ok, err
+	// One list, asked for after the cash was read: what went out before the one shows in the other. Only a payout, whose sum
+	// rests on the cash, wants a list on either side of it.
+	asked := time.Now()
+	l, err := v.list(ctx)
+	if err != nil {
+		return closure.Outcome{}, false, err
 	}
+	b := v.reading(a, l, asked)
 	plan := b.plan()
 	if plan.do != planEmpty {
 		return closure.Go(closure.Withdrawal, "not ready to close: "+plan.why), false, nil

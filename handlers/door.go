@@ -33,6 +33,7 @@ type Payout struct {
 	CashBefore decimal.Decimal
 	Quiet      bool
 	Listed     map[string]string
+	Left       decimal.Decimal // what another payout may go on with
 }
 
 // notNowError carries the wait of a visit that may not send now.

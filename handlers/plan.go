@@ -65,7 +65,7 @@ func (b Books) plan() plan {
 		}
 		// The first claim's cash was sure; of it, what the broker has not been asked for since may go, less what was lost.
 		// A sale since then means that a trade was undone or shares came in: then only quiet tells what the cash is worth.
-		room = closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))
+		room = b.left(base)
 		if b.SoldSince || room.LessThan(closure.Cent) {
 			return waitFor(pending)
 		}
@@ -163,6 +163,14 @@ func (b Books) empty(cash decimal.Decimal, quiet bool, pending closure.Outcome) 
 	if cash.IsNegative() {
 		return failFor(closure.NegativeCash, "the account owes "+usd(cash.Neg()))
 	}
+	if over := b.watched(); over.After(b.Now) {
+		return waitFor(watching(over))
+	}
+	return plan{do: planEmpty, why: "no money is left"}
+}
+
+// watched is when the return watch over the payouts that have arrived ends; zero where none has.
+func (b Books) watched() time.Time {
 	own := b.claimed()
 	var last time.Time
 	for _, t := range b.Transfers {
@@ -171,12 +179,14 @@ func (b Books) empty(cash decimal.Decimal, quiet bool, pending closure.Outcome) 
 			last = b.ended(t)
 		}
 	}
-	if !last.IsZero() {
-		if over := b.Calendar.Watched(last, b.ReturnWatch); over.After(b.Now) {
-			return waitFor(closure.WaitUntil(over, closure.ReturnWatch, "paid; watching for a return until "+newYork(over)))
-		}
+	if last.IsZero() {
+		return last
 	}
-	return plan{do: planEmpty, why: "no money is left"}
+	return b.Calendar.Watched(last, b.ReturnWatch)
+}
+
+func watching(over time.Time) closure.Outcome {
+	return closure.WaitUntil(over, closure.ReturnWatch, "paid; watching for a return until "+newYork(over))
 }
 
 // pay sizes the next payout by what the banking day still allows.
@@ -186,17 +196,12 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 	if rest.IsZero() {
 		return waitFor(closure.Park(0, closure.TransfersBlocked, closure.Reasons[closure.TransfersBlocked].Title))
 	}
-	// A claim keeps its banking day, void or not, and its calendar day: whichever of the two the broker counts by, one a day.
-	next := b.Calendar.BankingDayStart(b.Calendar.NextBanking(day))
 	for _, i := range b.Intents {
 		if i.State == closure.IntentRefused {
 			continue
 		}
-		if i.BankingDay >= string(day) {
+		if next := b.nextPayout(i); next.After(b.Now) {
 			return b.tomorrow(next, cash)
-		}
-		if calendar.DateOf(i.ClaimedAt) == calendar.DateOf(b.Now) {
-			return b.tomorrow(calendar.DateOf(b.Now).AddDays(1).Time(), cash)
 		}
 	}
 	for _, t := range b.Transfers {
@@ -205,7 +210,7 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 		}
 	}
 	if rest.LessThan(closure.Cent) {
-		return b.tomorrow(next, cash)
+		return b.tomorrow(b.Calendar.BankingDayStart(b.Calendar.NextBanking(day)), cash)
 	}
 	free := closure.Cents(b.Free)
 	if free.LessThan(closure.Cent) && quiet { // nothing is on its way, and nothing settles
@@ -216,11 +221,23 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 	}
 	amount := closure.Cents(closure.Least(free, room, cash, rest))
 	return plan{do: planPay, why: "pay out " + usd(amount), payout: Payout{
-		Amount: amount, Day: day, CashBefore: b.Cash, Quiet: quiet, Listed: b.listed(),
+		Amount: amount, Day: day, CashBefore: b.Cash, Quiet: quiet, Listed: b.listed(), Left: closure.Least(room, cash).Sub(amount),
 	}}
 }
 
-func (b Books) tomorrow(t time.Time, cash decimal.Decimal) plan {
+// nextPayout is when another payout may follow a claim. It keeps its banking day, void or not, and its calendar day:
+// whichever of the two the broker counts by, one a day.
+func (b Books) nextPayout(i closure.Intent) time.Time {
+	banking := b.Calendar.BankingDayStart(b.Calendar.NextBanking(calendar.Date(i.BankingDay)))
+	if day := calendar.DateOf(i.ClaimedAt).AddDays(1).Time(); day.After(banking) {
+		return day
+	}
+	return banking
+}
+
+func (b Books) tomorrow(t time.Time, cash decimal.Decimal) plan { return waitFor(dayUsed(t, cash)) }
+
+func dayUsed(t time.Time, cash decimal.Decimal) closure.Outcome {
 	t = t.Add(time.Minute)
-	return waitFor(closure.WaitUntil(t, closure.DayLimitUsed, fmt.Sprintf("%s is left; this banking day's transfer is made, the next may go %s", usd(cash), newYork(t))))
+	return closure.WaitUntil(t, closure.DayLimitUsed, fmt.Sprintf("%s is left; this banking day's transfer is made, the next may go %s", usd(cash), newYork(t)))
 }

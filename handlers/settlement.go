@@ -15,20 +15,20 @@ func settlement(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	if err != nil || !ok {
 		return o, err
 	}
-	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
-		return o, err
-	}
 	cash, free := closure.Cents(a.Cash.Decimal), closure.Cents(a.CashWithdrawable.Decimal)
-	if cash.IsNegative() {
-		return closure.Fail(closure.NegativeCash, "the account owes "+usd(cash.Neg())), nil
-	}
 	// What is on its way out may still be counted in the cash, or not: the withdrawal's books tell the two apart.
 	due := cash
 	if a.PendingTransferOut.Valid {
 		due = closure.Cents(cash.Sub(a.PendingTransferOut.Decimal))
 	}
-	if free.GreaterThanOrEqual(due) {
+	if !cash.IsNegative() && free.GreaterThanOrEqual(due) { // the withdrawal looks for positions and orders before each payout
 		return closure.Go(closure.Withdrawal, fmt.Sprintf("%s can be withdrawn", usd(free))), nil
+	}
+	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
+		return o, err
+	}
+	if cash.IsNegative() {
+		return closure.Fail(closure.NegativeCash, "the account owes "+usd(cash.Neg())), nil
 	}
 	// Everything had been sold when this phase was entered. What its settlement has not freed, time may not free either.
 	if t := v.Calendar.NextMorning(v.Calendar.Settlement(calendar.DateOf(v.Closure.EnteredAt)).Time()); !t.After(v.Now) {

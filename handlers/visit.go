@@ -23,6 +23,7 @@ type Reader interface {
 	Order(ctx context.Context, account, orderID string) (alpaca.Order, error)
 	OrderByClientID(ctx context.Context, account, clientOrderID string) (alpaca.Order, error)
 	Transfers(ctx context.Context, id string) ([]alpaca.Transfer, error)
+	FirstTransfers(ctx context.Context, id string) ([]alpaca.Transfer, error)
 	Activities(ctx context.Context, id string, after time.Time) ([]alpaca.Activity, error)
 	Relationships(ctx context.Context, id string) ([]alpaca.Relationship, error)
 	Asset(ctx context.Context, symbolOrID string) (alpaca.Asset, error)

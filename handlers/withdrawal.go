@@ -19,6 +19,9 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 			return v.onWire(i), nil
 		}
 	}
+	if o, ok, err := v.glance(ctx); err != nil || ok {
+		return o, err
+	}
 	b, o, ok, err := v.books(ctx)
 	if err != nil || !ok {
 		return o, err
@@ -48,11 +51,15 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	case planExcess:
 		return v.unexplained(p.gap), nil
 	case planEmpty:
-		return closure.Go(closure.Closing, "no cash is left; paid out "+v.paid()), nil
+		return v.nothingLeft(), nil
 	case planPay:
 		return v.payOut(ctx, p.payout)
 	}
 	return closure.Outcome{}, fmt.Errorf("withdrawal: no plan")
+}
+
+func (v *Visit) nothingLeft() closure.Outcome {
+	return closure.Go(closure.Closing, "no cash is left; paid out "+v.paid())
 }
 
 // unlessSellable goes back to the liquidation before an account that owes money is given up: a trade that was busted after
@@ -153,6 +160,9 @@ func (v *Visit) payOut(ctx context.Context, p Payout) (closure.Outcome, error) {
 	}
 	if intents[0].State == closure.IntentSending {
 		return v.onWire(intents[0]), nil
+	}
+	if p.Left.GreaterThanOrEqual(closure.Cent) {
+		return dayUsed(Books{Calendar: v.Calendar}.nextPayout(intents[0]), p.Left), nil
 	}
 	return underWay(p.Amount), nil
 }

@@ -309,6 +309,10 @@ func TestOnlyTheNamedRisksAreLetPass(t *testing.T) {
 	}{
 		{"TheSameSumWithinMinutes", func(s *scene) { adopted(s, 10*time.Minute, "2624.25") }, auditor.ForeignAdopted, ""},
 		{"TheSameSumHoursLater", func(s *scene) { adopted(s, 2*time.Hour, "2624.25") }, "", auditor.MissingTransfer},
+		{"TheSameSumHoursAfterItWasGivenUp", func(s *scene) {
+			adopted(s, 2*time.Hour, "2624.25")
+			s.exec("UPDATE intents SET absent_at = claimed_at WHERE kind = 'transfer'")
+		}, auditor.ForeignAdopted, ""},
 		{"AnotherSum", func(s *scene) { adopted(s, time.Minute, "2624.24") }, "", auditor.MissingTransfer},
 		{"TheSameSumOverAnAnswerThatWasHeard", func(s *scene) {
 			adopted(s, time.Minute, "2624.25")

@@ -121,10 +121,11 @@ func (a *audit) unmatched(id string, made map[string]sim.Entry, wanted map[strin
 }
 
 // mistakable: nobody could tell the customer's own withdrawal from the payout whose answer was lost. Same sum, same bank,
-// made in the very minutes in which the answer was missing.
+// made in the very minutes in which the answer was missing; or at any time after a list had lacked the payout: one that was
+// given up for lost is looked for in each later list.
 func (a *audit) mistakable(i intent, e sim.Entry, t sim.TruthTransfer) bool {
 	return !i.heard() && sameSum(e.Amount, i.amount) && t.RelationshipID == i.bank &&
-		!e.At.Before(i.claimedAt.Add(-a.Slack)) && !e.At.After(i.claimedAt.Add(a.Unknown+a.Slack))
+		!e.At.Before(i.claimedAt.Add(-a.Slack)) && (!i.absentAt.IsZero() || !e.At.After(i.claimedAt.Add(a.Unknown+a.Slack)))
 }
 
 // orders: each order and cancel over the API is wanted by an intent, is the very one that it asked for, and none goes

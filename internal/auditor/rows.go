@@ -50,7 +50,7 @@ type intent struct {
 	key                                                                           int64
 	status                                                                        int
 	amount                                                                        decimal.NullDecimal
-	claimedAt, deadline                                                           time.Time
+	claimedAt, deadline, absentAt                                                 time.Time
 }
 
 // body is what was asked of the broker, as it was written down.
@@ -174,11 +174,11 @@ func (a *audit) read(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	err = each(ctx, tx, "SELECT id, closure_id, account_id, key, kind, state, subject, client_order_id, request, amount, relationship_id,"+
-		" claimed_at, deadline, broker_id, status FROM intents ORDER BY claimed_at, closure_id, key, n",
+		" claimed_at, deadline, absent_at, broker_id, status FROM intents ORDER BY claimed_at, closure_id, key, n",
 		func(scan func(...any) error) error {
 			var i intent
 			if err := scan(&i.id, &i.closure, &i.account, &i.key, &i.kind, &i.state, &i.subject, &i.clientID, &i.request, sum{&i.amount}, &i.bank,
-				moment{&i.claimedAt}, moment{&i.deadline}, &i.brokerID, &i.status); err != nil {
+				moment{&i.claimedAt}, moment{&i.deadline}, moment{&i.absentAt}, &i.brokerID, &i.status); err != nil {
 				return err
 			}
 			a.intents[i.account] = append(a.intents[i.account], i)

@@ -26,6 +26,7 @@ func visiting(test string) catcher {
 
 const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
+	glance                    = "handlers/glance.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
 
@@ -85,11 +86,11 @@ var guards = []guard{
 		[]cut{{"handlers/closing.go", "if o, ok, err := v.gate(ctx, a); err != nil || !ok {", "if o, ok, err := v.gate(ctx, a); err != nil && !ok {"}},
 		simulated, "the closing was asked for while|an account was closed that was not empty",
 	},
-	{"a failed page is no list", []cut{{"alpaca/reads.go", `		query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(len(all))}}
-		if err := c.get(ctx, path, query, &rows); err != nil {
+	{"a failed page is no list", []cut{{"alpaca/reads.go", `		rows, err := c.transferPage(ctx, path, account, len(all))
+		if err != nil {
 			return nil, false, err
-		}`, `		query := url.Values{"limit": {strconv.Itoa(transferPage)}, "offset": {strconv.Itoa(len(all))}}
-		if err := c.get(ctx, path, query, &rows); err != nil {
+		}`, `		rows, err := c.transferPage(ctx, path, account, len(all))
+		if err != nil {
 			return all, false, nil
 		}`}}, reading, "TestTransfersIsNeverShort"},
 	{"unknown is not zero", []cut{{"alpaca/types.go", `	if bytes.Equal(b, []byte(` + "`" + `""` + "`" + `)) || bytes.Equal(b, []byte("null")) {
@@ -106,7 +107,7 @@ var guards = []guard{
 	p.Bank = banks[0].ID`}}, simulated, "a payout went to another bank than the one chosen"},
 	{
 		"the quiet base",
-		[]cut{{plan, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
+		[]cut{{books, "base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base))", "base.CashBefore.Decimal.Sub(b.lostSince(base))"}},
 		simulated, "more was paid out than the customer had",
 	},
 	{"a busted trade is looked for before a payout", []cut{{"handlers/withdrawal.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
@@ -155,9 +156,14 @@ var guards = []guard{
 	{"two lists, a minute apart", []cut{{plan, "if i.AbsentAt.IsZero() || b.Asked.Before(i.AbsentAt.Add(b.Timing.Between)) {", "if i.AbsentAt.IsZero() {"}}, visiting("TestPlan/TwoListsWithinAMinuteAreNotEnoughToVoid"), "want"},
 	{"void only what moved nothing", []cut{{plan, "	if b.moved(i) {", "	if b.moved(i) && false {"}}, visiting("TestPlan/CashThatMovedIsNotVoid"), "want"},
 	{"a void is matched again", []cut{{plan, "		if t, ok := b.match(i); ok {\n			return plan{do: planLate", "		if t, ok := b.match(i); ok && false {\n			return plan{do: planLate"}}, visiting("TestPlan/AVoidThatIsListedAfterAllStops"), "want"},
-	{"one payout a banking day", []cut{{plan, "		if i.BankingDay >= string(day) {", "		if i.BankingDay > string(day) {"}}, visiting("TestPlan/AVoidKeepsItsBankingDay"), "want"},
-	{"one payout a calendar day", []cut{{plan, "if calendar.DateOf(i.ClaimedAt) == calendar.DateOf(b.Now) {", "if calendar.DateOf(i.ClaimedAt) > calendar.DateOf(b.Now) {"}}, visiting("TestPlan/AVoidKeepsItsCalendarDay"), "want"},
+	{"one payout a banking day", []cut{{plan, "	return banking\n", "	return i.ClaimedAt\n"}}, visiting("TestPlan/AVoidKeepsItsBankingDay"), "want"},
+	{"one payout a calendar day", []cut{{plan, "day.After(banking) {", "day.After(banking.AddDate(1, 0, 0)) {"}}, visiting("TestPlan/AVoidKeepsItsCalendarDay"), "want"},
 	{"quiet waits for the morning", []cut{{books, "		case !b.old(t):", "		case false:"}}, visiting("TestPlan/AnEndWantsItsMorning"), "want"},
+	{"a glance at what was spent alone", []cut{{glance, "b.left(base).GreaterThanOrEqual(closure.Cent)", "b.left(base).IsNegative()"}}, visiting("TestAGlanceIsForWhatIsExpected/CashWasLeft"), "was expected"},
+	{"a glance at what is known alone", []cut{{glance, "if i.State != closure.IntentSent && i.State != closure.IntentRefused {", "if i.State == closure.IntentSending {"}}, visiting("TestAGlanceIsForWhatIsExpected/AVoid"), "was expected"},
+	{"a glance at ours alone", []cut{{glance, "case !mine && (!alpaca.StatusIs(t.Status, base.Listed[t.ID]) || !t.Ended()):", "case !mine && !t.Ended():"}}, visiting("TestAGlanceIsForWhatIsExpected/Another"), "was expected"},
+	{"a glance that sees each of ours", []cut{{glance, "return flying, len(unseen) == 0", "return flying, true"}}, visiting("TestAGlanceIsForWhatIsExpected/NotListed"), "was expected"},
+	{"a glance at no return", []cut{{glance, "case fate != alpaca.Complete || t.UpdatedAt", "case t.UpdatedAt"}}, visiting("TestAGlanceIsForWhatIsExpected/Returned"), "was expected"},
 	{"the gate looks for positions", []cut{{"handlers/closing.go", `	if o, ok, err := v.nothingToSell(ctx); err != nil || !ok {
 		return o, ok, err
 	}

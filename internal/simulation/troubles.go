@@ -134,6 +134,7 @@ func (l *life) withdraw(account string, sum decimal.Decimal, why string) {
 	l.tell("the customer of %s withdraws %s (%s)", account[len(account)-6:], sum.StringFixed(2), why)
 	if err := l.sim.Event(account, sim.Event{Type: "withdrawal", Amount: sum}); err == nil {
 		l.some("a withdrawal by the customer")
+		l.withdrawn[account] = append(l.withdrawn[account], sum)
 	}
 }
 
