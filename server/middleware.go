@@ -15,13 +15,14 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// maxBody is the largest body, in bytes, that anything under /api takes.
+// maxBody is the largest body, in bytes, that an operation takes which does not say otherwise (withBody).
 const maxBody = 64 << 10
 
 // entry is what one request's line in the log will say. It lives in the request's context.
 type entry struct {
 	requestID string
 	key       string // the name of the API key
+	scopes    []Scope
 	code      string // of the problem answered
 	cause     error  // of the problem, for the log alone
 	scheduled error  // why the queue did not take a visit; the sweep will give it one
@@ -151,9 +152,10 @@ func (s *server) guard(c *gin.Context) {
 	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
 		_, presented, _ = r.BasicAuth()
 	}
-	name, ok := s.Keys.who(presented)
+	name, scopes, ok := s.Keys.who(presented)
 	if ok {
-		entryOf(r.Context()).key = name
+		e := entryOf(r.Context())
+		e.key, e.scopes = name, scopes
 		return
 	}
 	if api {
@@ -170,17 +172,18 @@ func (s *server) guard(c *gin.Context) {
 }
 
 // limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.
-func limit(c *gin.Context) {
+func (s *server) limit(c *gin.Context) {
 	if !under(c.Request, "/api") {
 		return
 	}
-	if c.Request.ContentLength > maxBody {
+	largest := s.rules.of(c).maxBody
+	if c.Request.ContentLength > largest {
 		c.Header("Connection", "close") // or the client would have to send all of it first
-		tooLarge().write(c.Writer, c.Request)
+		tooLarge(largest).write(c.Writer, c.Request)
 		c.Abort()
 		return
 	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largest)
 }
 
 // sameSite refuses what a page of another site makes a browser send along with a remembered password.

@@ -25,6 +25,7 @@ type kind struct {
 var (
 	noKey            = kind{"no_key", http.StatusUnauthorized, "an API key is needed", 0}
 	wrongKey         = kind{"wrong_key", http.StatusUnauthorized, "the API key is not known", 0}
+	scopeMissing     = kind{"scope_missing", http.StatusForbidden, "the API key may not do this", 0}
 	crossOrigin      = kind{"cross_origin", http.StatusForbidden, "the request comes from another site", 0}
 	noRoute          = kind{"route_not_found", http.StatusNotFound, "there is nothing at this address", 0}
 	noMethod         = kind{"method_not_allowed", http.StatusMethodNotAllowed, "this address does not take this method", 0}
@@ -189,12 +190,10 @@ func init() {
 // fromHuma turns what huma found wrong into a problem. The offending values are left out: they can be a customer's.
 func fromHuma(status int, message string, errs ...error) huma.StatusError {
 	err := errors.Join(errs...)
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		status = http.StatusRequestEntityTooLarge
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(large.Limit)
 	}
 	switch status {
-	case http.StatusRequestEntityTooLarge:
-		return tooLarge()
 	case http.StatusRequestTimeout:
 		return bodyTooSlow.problem("The body must be here within five seconds.")
 	case http.StatusUnsupportedMediaType:
@@ -224,8 +223,8 @@ func fromHuma(status int, message string, errs ...error) huma.StatusError {
 	return internal.problem("The log has the cause under the request_id.").because(err)
 }
 
-func tooLarge() *Problem {
-	return bodyTooLarge.problem("A body may have at most " + strconv.Itoa(maxBody>>10) + " KiB.")
+func tooLarge(largest int64) *Problem {
+	return bodyTooLarge.problem("A body may have at most " + strconv.FormatInt(largest>>10, 10) + " KiB here.")
 }
 
 func faults(errs []error) []Fault {
