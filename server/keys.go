@@ -9,13 +9,17 @@ import (
 	"strings"
 )
 
-// Keys are the API keys that the server knows, hashed. The zero value lets nobody in.
+// Keys are the API keys that the server knows from its settings, hashed. The zero value lets nobody in.
 type Keys struct{ all []apiKey }
 
 type apiKey struct {
-	name string
-	sum  [sha256.Size]byte
+	name   string
+	sum    [sha256.Size]byte
+	scopes []Scope
 }
+
+// everything is what a key of the setting may do: it is whoever runs the service that sets it.
+var everything = []Scope{ScopeOperate}
 
 // leastSecret is how long a secret must be. A name that is as long is never repeated in a complaint: it may be a secret
 // whose place in the setting was mistaken.
@@ -71,7 +75,7 @@ func ParseKeys(s string) (Keys, error) {
 			complain("has the same secret as API key %d", first)
 		default:
 			sums[sum] = i + 1
-			k.all = append(k.all, apiKey{name, sum})
+			k.all = append(k.all, apiKey{name, sum, everything})
 		}
 	}
 	if len(wrong) > 0 {
@@ -81,7 +85,7 @@ func ParseKeys(s string) (Keys, error) {
 }
 
 // DevKeys is the one key "dev" of the demo on this machine's own loopback. Everywhere else ParseKeys refuses it.
-func DevKeys() Keys { return Keys{[]apiKey{{"dev", sha256.Sum256([]byte("dev"))}}} }
+func DevKeys() Keys { return Keys{[]apiKey{{"dev", sha256.Sum256([]byte("dev")), everything}}} }
 
 // Names are the keys' names, in the order of the setting.
 func (k Keys) Names() []string {
@@ -98,14 +102,13 @@ func (k Keys) String() string { return "keys of " + strings.Join(k.Names(), ", "
 // GoString is String, for %#v.
 func (k Keys) GoString() string { return k.String() }
 
-// who is the name of the presented key. Every key is compared, each in constant time, so that the time taken tells nothing.
-func (k Keys) who(presented string) (string, bool) {
+// who is the name of the presented key, and what it may do. Every key is compared, each in constant time, so that the time taken tells nothing.
+func (k Keys) who(presented string) (name string, scopes []Scope, found bool) {
 	sum := sha256.Sum256([]byte(presented))
-	name, found := "", false
 	for _, one := range k.all {
 		if subtle.ConstantTimeCompare(sum[:], one.sum[:]) == 1 {
-			name, found = one.name, true
+			name, scopes, found = one.name, one.scopes, true
 		}
 	}
-	return name, found
+	return name, scopes, found
 }

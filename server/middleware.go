@@ -13,18 +13,22 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
+
+	"closeout/ledger"
 )
 
-// maxBody is the largest body, in bytes, that anything under /api takes.
+// maxBody is the largest body, in bytes, that an operation takes which does not say otherwise (withBody).
 const maxBody = 64 << 10
 
 // entry is what one request's line in the log will say. It lives in the request's context.
 type entry struct {
 	requestID string
 	key       string // the name of the API key
-	code      string // of the problem answered
-	cause     error  // of the problem, for the log alone
-	scheduled error  // why the queue did not take a visit; the sweep will give it one
+	scopes    []Scope
+	reserved  *ledger.Reservation // of its Idempotency-Key; nil: it has none
+	code      string              // of the problem answered
+	cause     error               // of the problem, for the log alone
+	scheduled error               // why the queue did not take a visit; the sweep will give it one
 }
 
 type entryKey struct{}
@@ -151,9 +155,20 @@ func (s *server) guard(c *gin.Context) {
 	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
 		_, presented, _ = r.BasicAuth()
 	}
-	name, ok := s.Keys.who(presented)
-	if ok {
-		entryOf(r.Context()).key = name
+	e := entryOf(r.Context())
+	var ok bool
+	if e.key, e.scopes, ok = s.Keys.who(presented); ok {
+		return
+	}
+	k, ok, err := s.ring.who(r.Context(), presented)
+	if err != nil {
+		ledgerProblem(err).write(c.Writer, r)
+		c.Abort()
+		return
+	}
+	if ok && !k.revoked {
+		e.key, e.scopes = k.name, k.scopes
+		s.ring.used(r.Context(), k.id)
 		return
 	}
 	if api {
@@ -162,6 +177,9 @@ func (s *server) guard(c *gin.Context) {
 		c.Header("WWW-Authenticate", `Basic realm="closeout: any name, and an API key as the password", charset="UTF-8"`)
 	}
 	p := wrongKey.problem("The API key is not one of this service's.").hinting("Check the key for a cut or a stray blank, and whether it is meant for this environment.")
+	if ok { // whoever has it has had a good key: that it is one no more helps them little, and its owner much
+		p = revokedKey.problem("The API key " + k.name + " was revoked.").hinting("Ask who runs this service for a new one.")
+	}
 	if presented == "" {
 		p = noKey.problem("The request has no API key.").hinting("Send it as the header X-API-Key: …, or as Authorization: Bearer ….")
 	}
@@ -170,17 +188,18 @@ func (s *server) guard(c *gin.Context) {
 }
 
 // limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.
-func limit(c *gin.Context) {
+func (s *server) limit(c *gin.Context) {
 	if !under(c.Request, "/api") {
 		return
 	}
-	if c.Request.ContentLength > maxBody {
+	largest := s.rules.of(c).maxBody
+	if c.Request.ContentLength > largest {
 		c.Header("Connection", "close") // or the client would have to send all of it first
-		tooLarge().write(c.Writer, c.Request)
+		tooLarge(largest).write(c.Writer, c.Request)
 		c.Abort()
 		return
 	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largest)
 }
 
 // sameSite refuses what a page of another site makes a browser send along with a remembered password.

@@ -29,14 +29,19 @@ type Readiness interface {
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
 
-// Options are what a server is made of. Ledger, Schedule, Readiness and Keys are needed.
+// Options are what a server is made of. Ledger, Schedule and Readiness are needed.
 type Options struct {
 	Ledger *ledger.Ledger
 
 	// Schedule asks for a closure's next visit. Its error is only logged: the sweep finds the row.
 	Schedule  func(context.Context, closure.Closure) error
 	Readiness Readiness
-	Keys      Keys
+
+	// Keys are known beside those of the ledger. This field is optional.
+	Keys Keys
+
+	// Limiter says how often a key may ask. Nil: as often as it likes.
+	Limiter *Limiter
 
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
@@ -53,7 +58,11 @@ type Options struct {
 	Version string
 }
 
-type server struct{ Options }
+type server struct {
+	Options
+	rules rules
+	ring  *ring
+}
 
 func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes to the standard output
 
@@ -62,7 +71,7 @@ func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes 
 func New(o Options) (http.Handler, error) {
 	var missing []error
 	for name, is := range map[string]bool{
-		"Ledger": o.Ledger == nil, "Schedule": o.Schedule == nil, "Readiness": o.Readiness == nil, "Keys": len(o.Keys.all) == 0,
+		"Ledger": o.Ledger == nil, "Schedule": o.Schedule == nil, "Readiness": o.Readiness == nil,
 	} {
 		if is {
 			missing = append(missing, errors.New("server: the option "+name+" is missing"))
@@ -76,7 +85,7 @@ func New(o Options) (http.Handler, error) {
 		o.Log = logrus.New()
 		o.Log.SetOutput(io.Discard)
 	}
-	s := &server{o}
+	s := &server{Options: o, rules: rules{}, ring: &ring{ledger: o.Ledger}}
 
 	r := gin.New()
 	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key
@@ -84,7 +93,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, limit)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})
@@ -124,6 +133,7 @@ func (s *server) config() huma.Config {
 	cfg.Info.Description = "Closes Alpaca Broker API accounts: sells what they hold, waits for settlement, pays the customer out by ACH, closes the account.\n\n" +
 		"Sums are strings of dollars with two places; times are RFC 3339. Errors are RFC 9457 problems with a stable `code`; each answer carries an `X-Request-ID`."
 	cfg.CreateHooks = nil
+	cfg.OnAddOperation = append(cfg.OnAddOperation, s.rules.learn)
 	cfg.DocsPath, cfg.SchemasPath = "", ""
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key"},
@@ -148,7 +158,7 @@ func (s *server) register(api huma.API) {
 		OperationID: "initiate", Method: http.MethodPost, Path: "/api/account-closure/initiate/{account_id}", Tags: closures,
 		Summary:       "Close an account",
 		Description:   "A 202 means that the closure is written down and will be carried out. Asking again for the same account and bank answers 200 with the same job; another bank is refused with 409 while the closure is open.",
-		DefaultStatus: http.StatusAccepted, MaxBodyBytes: maxBody + 1, // the reader below it refuses what is larger than maxBody
+		DefaultStatus: http.StatusAccepted, Metadata: needs(ScopeWrite),
 		Errors: []int{400, 401, 404, 409, 413, 415, 422, 503},
 	}
 	initiate.Responses = map[string]*huma.Response{"200": {
@@ -158,15 +168,15 @@ func (s *server) register(api huma.API) {
 	huma.Register(api, initiate, s.initiate)
 	huma.Register(api, huma.Operation{
 		OperationID: "progress", Method: http.MethodGet, Path: "/api/account-closure/progress/{account_id}", Tags: closures,
-		Summary: "How far an account's latest closure is, why it waits and who must act", Errors: []int{401, 404, 422, 503},
+		Summary: "How far an account's latest closure is, why it waits and who must act", Metadata: needs(ScopeRead), Errors: []int{401, 404, 422, 503},
 	}, s.progress)
 	huma.Register(api, huma.Operation{
 		OperationID: "check-readiness", Method: http.MethodGet, Path: "/api/account-closure/check-readiness/{account_id}", Tags: closures,
-		Summary: "What closing an account would need, and what stands in the way", Errors: []int{401, 404, 422, 503},
+		Summary: "What closing an account would need, and what stands in the way", Metadata: needs(ScopeRead), Errors: []int{401, 404, 422, 503},
 	}, s.checkReadiness)
 	huma.Register(api, huma.Operation{
 		OperationID: "job-status", Method: http.MethodGet, Path: "/api/job-status/{job_id}", Tags: closures,
-		Summary: "A closure as a job", Errors: []int{401, 404, 422, 503},
+		Summary: "A closure as a job", Metadata: needs(ScopeRead), Errors: []int{401, 404, 422, 503},
 	}, s.job)
 	huma.Register(api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: service, Security: open,
