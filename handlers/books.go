@@ -75,7 +75,7 @@ func (v *Visit) books(ctx context.Context) (b Books, o closure.Outcome, ok bool,
 			b.Intents = append(b.Intents, i)
 		}
 	}
-	if base, ok := b.base(); ok {
+	if base, ok := b.start(); ok {
 		for _, i := range v.Intents {
 			if i.Kind != closure.OrderIntent || i.Key <= base.Key {
 				continue
@@ -167,6 +167,58 @@ func (b Books) base() (closure.Intent, bool) {
 		}
 	}
 	return closure.Intent{}, false
+}
+
+// start is what the money is counted from: the base or, where a person has paid by hand before there was any payout, what
+// the account had at the last look before that.
+func (b Books) start() (closure.Intent, bool) {
+	if base, ok := b.base(); ok || b.Memo.Stand == nil || len(b.Memo.ByHand) == 0 {
+		return base, ok
+	}
+	s := b.Memo.Stand
+	return closure.Intent{Key: s.Key, CashBefore: decimal.NewNullDecimal(s.Cash), Listed: s.Listed, Quiet: true}, true
+}
+
+// byHand sums what was recorded as paid by hand since the start.
+func (b Books) byHand(start closure.Intent) decimal.Decimal {
+	sum := decimal.Zero
+	for _, p := range b.Memo.ByHand {
+		if p.Key > start.Key {
+			sum = sum.Add(p.Amount)
+		}
+	}
+	return sum
+}
+
+// unlisted is the part of byHand that no list shows. A payment that is listed, as a withdrawal that others made or as a
+// journal, is in the books already; each of those stands for one.
+func (b Books) unlisted(start closure.Intent) decimal.Decimal {
+	var listed []decimal.Decimal
+	own := b.claimed()
+	for _, t := range b.Transfers {
+		_, mine := own[t.ID]
+		_, known := start.Listed[t.ID]
+		if f, _ := t.Fate(); !mine && !known && t.Outgoing() && (f == alpaca.Complete || f == alpaca.InFlight) {
+			listed = append(listed, t.Amount.Decimal)
+		}
+	}
+	for _, a := range b.Outflows {
+		if _, known := start.Listed[a.ID]; !known && !alpaca.StatusIs(a.Type, "FEE") {
+			listed = append(listed, a.NetAmount.Decimal.Neg())
+		}
+	}
+	sum := decimal.Zero
+	for _, p := range b.Memo.ByHand {
+		if p.Key <= start.Key {
+			continue
+		}
+		if n := slices.IndexFunc(listed, p.Amount.Equal); n >= 0 {
+			listed = slices.Delete(listed, n, n+1)
+			continue
+		}
+		sum = sum.Add(p.Amount)
+	}
+	return sum
 }
 
 // ended is when a transfer ended, in business time: by its updated_at, or not before the list has looked like this.
@@ -265,13 +317,13 @@ func (b Books) lostSince(base closure.Intent) decimal.Decimal {
 }
 
 // gap is how much the cash lies above (positive) or below what the books explain since the base. Only in quiet does it
-// mean anything. What a person allowed by resuming is no gap.
+// mean anything. What a person allowed by resuming is no gap, nor is what one has paid by hand.
 func (b Books) gap() decimal.Decimal {
-	base, ok := b.base()
+	base, ok := b.start()
 	if !ok {
 		return decimal.Zero
 	}
-	want := base.CashBefore.Decimal.Add(b.Proceeds)
+	want := base.CashBefore.Decimal.Add(b.Proceeds).Sub(b.unlisted(base))
 	for _, t := range b.Transfers {
 		was, known := base.Listed[t.ID]
 		f, _ := t.Fate()

@@ -65,12 +65,15 @@ func (b Books) plan() plan {
 		}
 		// The first claim's cash was sure; of it, what the broker has not been asked for since may go, less what was lost.
 		// A sale since then means that a trade was undone or shares came in: then only quiet tells what the cash is worth.
-		room = closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))
+		room = closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)).Sub(b.byHand(base)))
 		if b.SoldSince || room.LessThan(closure.Cent) {
 			return waitFor(pending)
 		}
 	} else if gap := b.gap(); gap.IsPositive() {
 		return plan{do: planExcess, gap: gap, why: usd(gap) + " more is in the account than the books explain"}
+	} else if start, ok := b.start(); ok && gap.IsNegative() && b.byHand(start).IsPositive() {
+		// otherwise less than expected is what is left to pay; but a person's word stands for its sum and no other
+		return plan{do: planExcess, gap: gap, why: usd(gap.Neg()) + " less is in the account than the books and what was paid by hand explain"}
 	}
 	return b.pay(cash, room, quiet)
 }
