@@ -42,6 +42,14 @@ var (
 	noJob            = kind{"job_not_found", http.StatusNotFound, "there is no such job", 0}
 	otherBank        = kind{"other_bank", http.StatusConflict, "the account is being closed to another bank", 0}
 	cannotClose      = kind{"cannot_close", http.StatusConflict, "the account cannot be closed", 0}
+	closureEnded     = kind{"closure_ended", http.StatusConflict, "the closure is over", 0}
+	pastNoReturn     = kind{"past_no_return", http.StatusConflict, "the closure cannot be called off any more", 0}
+	notRunning       = kind{"not_running", http.StatusConflict, "the closure has stopped", 0}
+	notStopped       = kind{"not_stopped", http.StatusConflict, "the closure is running", 0}
+	cannotResolve    = kind{"cannot_resolve", http.StatusConflict, "this cannot be recorded as it is", 0}
+	transferTaken    = kind{"transfer_taken", http.StatusConflict, "the transfer belongs to another payout", 0}
+	transferUnlisted = kind{"transfer_not_listed", http.StatusConflict, "the broker does not list the transfer", 0}
+	transferListed   = kind{"transfer_listed", http.StatusConflict, "the broker lists a transfer that fits", 0}
 	brokerUnreadable = kind{"broker_unreadable", http.StatusServiceUnavailable, "the broker cannot be read", 30}
 	ledgerDown       = kind{"ledger_unavailable", http.StatusServiceUnavailable, "the ledger does not answer", 5}
 	notReady         = kind{"not_ready", http.StatusServiceUnavailable, "the service is not ready", 5}

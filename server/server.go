@@ -25,6 +25,7 @@ const MonitoringPath = "/monitoring"
 // Readiness is what the server knows of the broker; a readiness.Checker has it.
 type Readiness interface {
 	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
+	Transfers(ctx context.Context, account string) ([]readiness.Transfer, error)
 	Finish(r readiness.Report, start time.Time) time.Time
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
@@ -110,7 +111,7 @@ func New(o Options) (http.Handler, error) {
 func describe(schemas huma.Registry) {
 	all := schemas.Map()
 	for name, schema := range all {
-		if name != "InitiateBody" {
+		if !strings.HasSuffix(name, "Body") {
 			schema.AdditionalProperties = nil
 		}
 	}
@@ -120,6 +121,7 @@ func describe(schemas huma.Registry) {
 	}
 	orNothing("Job", "result")
 	orNothing("Progress", "waiting")
+	orNothing("Commanded", "waiting")
 }
 
 func (s *server) config() huma.Config {
@@ -180,4 +182,5 @@ func (s *server) register(api huma.API) {
 		OperationID: "ready", Method: http.MethodGet, Path: "/ready", Tags: service, Security: open,
 		Summary: "Whether what this process needs answers", Errors: []int{503},
 	}, s.ready)
+	s.registerCommands(api)
 }
