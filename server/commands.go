@@ -19,6 +19,18 @@ import (
 	"closeout/readiness"
 )
 
+// What a command can be refused for.
+var (
+	closureEnded     = kind{"closure_ended", http.StatusConflict, "the closure is over", 0}
+	pastNoReturn     = kind{"past_no_return", http.StatusConflict, "the closure cannot be called off any more", 0}
+	notRunning       = kind{"not_running", http.StatusConflict, "the closure has stopped", 0}
+	notStopped       = kind{"not_stopped", http.StatusConflict, "the closure is running", 0}
+	cannotResolve    = kind{"cannot_resolve", http.StatusConflict, "this cannot be recorded as it is", 0}
+	transferTaken    = kind{"transfer_taken", http.StatusConflict, "the transfer belongs to another payout", 0}
+	transferUnlisted = kind{"transfer_not_listed", http.StatusConflict, "the broker does not list the transfer", 0}
+	transferListed   = kind{"transfer_listed", http.StatusConflict, "the broker lists a transfer that fits", 0}
+)
+
 // CommandBody says why.
 type CommandBody struct {
 	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why, for the history: one line, no bank numbers" example:"the customer asked on the phone"`
@@ -143,7 +155,7 @@ func (s *server) commanded(ctx context.Context, account string, decide decision)
 			before = c
 			ch, intents, err = decide(c, is)
 			return ch, err
-		})
+		}, answering(ctx, func(c closure.Closure) (int, string, any) { return http.StatusOK, "", s.afterwards(c, intents, true) }))
 		if !errors.Is(err, ledger.ErrStale) || errors.Is(err, ledger.ErrTaken) {
 			break
 		}
