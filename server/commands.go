@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -112,23 +113,29 @@ func (s *server) registerCommands(api huma.API) {
 			OperationID: one.name, Method: http.MethodPost, Path: "/api/account-closure/" + one.name + "/{account_id}", Tags: []string{"Commands"},
 			Summary: one.summary, Description: one.says, Metadata: needs(one.scope), Errors: []int{400, 401, 404, 409, 413, 415, 422, 503},
 		}, func(ctx context.Context, in *commandInput) (*commandOutput, error) {
-			return s.command(ctx, in.AccountID, in.Body.Reason, one)
+			if err := line("body.reason", in.Body.Reason); err != nil {
+				return nil, err
+			}
+			out, err := commanded(ctx, s, in.AccountID, one.decision(s.Clock, actor(ctx), in.Body.Reason), s.afterwards)
+			return &commandOutput{out}, err
 		})
 	}
 	s.registerResolve(api)
 }
 
-// command carries one row of the table out on the account's latest closure.
-func (s *server) command(ctx context.Context, account, why string, one command) (*commandOutput, error) {
-	if err := line("body.reason", why); err != nil {
-		return nil, err
-	}
-	return s.commanded(ctx, account, func(c closure.Closure, is []closure.Intent) (closure.Change, []closure.Intent, error) {
+// decision carries the command out, where the closure is not so already.
+func (one command) decision(clock closure.Clock, actor, why string) decision {
+	return func(c closure.Closure, is []closure.Intent) (closure.Change, []closure.Intent, error) {
 		if c.State == one.same {
 			return closure.Change{}, is, errSame
 		}
-		return one.change(s.Clock.Now(), actor(ctx), why, is), is, nil
-	})
+		return one.change(clock.Now(), actor, why, is), is, nil
+	}
+}
+
+// named is a row of the table.
+func named(name string) command {
+	return commands[slices.IndexFunc(commands, func(one command) bool { return one.name == name })]
 }
 
 // errSame says that the closure is as the command wants it, so that nothing is written.
@@ -137,39 +144,39 @@ var errSame = errors.New("nothing to change")
 // decision is what a command does to a row and its intents as they are, and the intents as it leaves them.
 type decision func(closure.Closure, []closure.Intent) (closure.Change, []closure.Intent, error)
 
-// commanded decides on the account's latest closure in the ledger's transaction. Another's move that comes between is no
-// refusal: the row is locked, and one that moves all the same is asked again.
-func (s *server) commanded(ctx context.Context, account string, decide decision) (*commandOutput, error) {
+// commanded decides on the account's latest closure in the ledger's transaction, and shapes the answer, which is kept there
+// too. Another's move that comes between is no refusal: the row is locked, and one that moves all the same is asked again.
+func commanded[T any](ctx context.Context, s *server, account string, decide decision, shape func(closure.Closure, []closure.Intent, bool) T) (T, error) {
+	var none T
 	latest, err := s.Ledger.OfAccount(ctx, strings.ToLower(account))
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, noClosureOf()
+		return none, noClosureOf()
 	}
 	if err != nil {
-		return nil, ledgerProblem(err)
+		return none, ledgerProblem(err)
 	}
-	var before closure.Closure
+	var before, next closure.Closure
 	var intents []closure.Intent
-	var next closure.Closure
 	for range 3 {
 		next, err = s.Ledger.Command(ctx, latest.ID, func(c closure.Closure, is []closure.Intent) (ch closure.Change, err error) {
 			before = c
 			ch, intents, err = decide(c, is)
 			return ch, err
-		}, answering(ctx, func(c closure.Closure) (int, string, any) { return http.StatusOK, "", s.afterwards(c, intents, true) }))
+		}, answering(ctx, func(c closure.Closure) (int, string, any) { return http.StatusOK, "", shape(c, intents, true) }))
 		if !errors.Is(err, ledger.ErrStale) || errors.Is(err, ledger.ErrTaken) {
 			break
 		}
 	}
 	if errors.Is(err, errSame) {
-		return &commandOutput{s.afterwards(before, intents, false)}, nil
+		return shape(before, intents, false), nil
 	}
 	if err != nil {
-		return nil, s.refused(err, before, intents)
+		return none, refused(err, before, intents)
 	}
 	if next.State == closure.Running && next.Version != before.Version {
 		s.schedule(ctx, next)
 	}
-	return &commandOutput{s.afterwards(next, intents, true)}, nil
+	return shape(next, intents, true), nil
 }
 
 // actor is who a request's changes are by.
@@ -225,7 +232,9 @@ func (s *server) afterwards(c closure.Closure, intents []closure.Intent, changed
 }
 
 // when is a moment in the words of whoever reads an answer: New York's, where the markets and banks are.
-func when(t time.Time) string { return t.In(calendar.NewYork).Format("on Jan 2 at 15:04 New York time") }
+func when(t time.Time) string {
+	return t.In(calendar.NewYork).Format("on Jan 2 at 15:04 New York time")
+}
 
 // instruction is what an intent asks of the broker, in words without a bank.
 func instruction(i closure.Intent) string {
@@ -257,7 +266,7 @@ func outcome(i closure.Intent) string {
 }
 
 // refused turns a command that was not carried out into words, with what one can do instead.
-func (s *server) refused(err error, c closure.Closure, intents []closure.Intent) error {
+func refused(err error, c closure.Closure, intents []closure.Intent) error {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}

@@ -78,7 +78,7 @@ func (s *server) resolve(ctx context.Context, in *resolveInput) (*commandOutput,
 		}
 	case closure.PaidByHand:
 	}
-	return s.commanded(ctx, account, func(c closure.Closure, is []closure.Intent) (closure.Change, []closure.Intent, error) {
+	out, err := commanded(ctx, s, account, func(c closure.Closure, is []closure.Intent) (closure.Change, []closure.Intent, error) {
 		settled, err := r.Check(c, is, time.Now())
 		if err == nil && readable {
 			err = compare(r, c, *settled, is, listed)
@@ -93,7 +93,8 @@ func (s *server) resolve(ctx context.Context, in *resolveInput) (*commandOutput,
 			}
 		}
 		return closure.Resolved(s.Clock.Now(), actor(ctx), in.Body.Reason, r, settled), after, nil
-	})
+	}, s.afterwards)
+	return &commandOutput{out}, err
 }
 
 // resolution reads the body: each kind has its fields, and no other.
@@ -177,7 +178,7 @@ func compare(r closure.Resolution, c closure.Closure, i closure.Intent, intents 
 	for _, t := range listed {
 		_, before := i.Listed[t.ID]
 		if !before && fits(t) && !slices.ContainsFunc(intents, func(o closure.Intent) bool { return o.BrokerID == t.ID }) {
-			return transferListed.problem("The broker lists a transfer that "+instruction(i)+" may have made: "+t.ID+", "+strings.ToLower(t.Status)+".").
+			return transferListed.problem("The broker lists a transfer that " + instruction(i) + " may have made: " + t.ID + ", " + strings.ToLower(t.Status) + ".").
 				hinting("If it is the one, adopt it: a void would pay the sum once more. POST /api/account-closure/resolve/" + c.AccountID + ` with "resolution": "adopt_transfer".`)
 		}
 	}

@@ -103,6 +103,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	api := humagin.New(r, s.config())
 	s.register(api)
+	s.registerEarlier(api, r)
 	describe(api.OpenAPI().Components.Schemas)
 	return r, nil
 }
