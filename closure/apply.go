@@ -46,6 +46,9 @@ type Change struct {
 	payout  bool // the claim is for a transfer
 	memo    *Memo
 	detail  any
+
+	resolution Resolution
+	settled    *Intent
 }
 
 // With attaches what the event of this change shall hold beside its line: already free of secrets and personal data.
@@ -67,6 +70,7 @@ const Worker = "worker"
 const (
 	kLook, kClaim, kError, kCrash, kWentBack, kReissue = "look", "claim", "error", "crash", "ledger_went_back", "reissue"
 	kCancel, kPause, kResume, kWake, kHasten           = "cancel", "pause", "resume", "wake", "hasten"
+	kResolve                                           = "resolve"
 )
 
 // Looked is the end of a visit. memo, if not nil, replaces the closure's.
@@ -130,14 +134,15 @@ func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor:
 
 // Apply is the only place where a closure changes. It returns the closure as it is afterwards, with the next version
 // where it moved (the ledger gives each new version its token), and the event to append: nil for a look that found
-// nothing new. Only a running closure takes anything but resume and cancel; what is refused changes nothing.
+// nothing new. Only a running closure takes anything but resume, resolve and cancel; what is refused changes nothing.
 func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	before := c
 	c.UpdatedAt = ch.at
 	ev := &Event{Kind: ch.kind, At: ch.at, Actor: ch.actor, Text: ch.text, Detail: ch.detail}
-	if c.State != Running && ch.kind != kResume && ch.kind != kCancel {
+	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
 		if ch.kind == kPause || ch.kind == kWake {
-			return before, nil, &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a running one can be %sd", c.State, ch.kind)}
+			done := map[string]string{kPause: "paused", kWake: "woken"}[ch.kind]
+			return before, nil, &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a running one can be %s", c.State, done)}
 		}
 		return before, nil, ErrNotRunning
 	}
@@ -179,7 +184,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 		}
 		c.move(ch.at)
 		c.dieIfWornOut(ch.at)
-	case kCancel, kPause, kResume:
+	case kCancel, kPause, kResume, kResolve:
 		err = c.command(ch)
 	case kWake:
 		if !c.DueAt.After(ch.at) {
@@ -195,7 +200,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	if err != nil {
 		return before, nil, err
 	}
-	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kCancel {
+	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
 		ev.Kind = string(c.State)
 		if ch.kind == kError || ch.kind == kCrash || ch.kind == kReissue {
 			ev.Text = c.Why
@@ -309,22 +314,15 @@ func (c *Closure) command(ch Change) error {
 		c.stop(Paused, ch.at, PausedByOperator, ch.text)
 		c.EndedAt = time.Time{}
 	case kResume:
-		if c.State.Ended() || c.State == Running {
-			return &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a paused, failed or dead one can be resumed", c.State)}
+		if err := c.stopped(ch.kind); err != nil {
+			return err
 		}
-		c.State, c.EndedAt = Running, time.Time{}
-		c.Failures, c.FailuresInPhase, c.Crashes, c.LastError, c.Loops = 0, 0, 0, "", 0
-		switch c.Reason { // a person has seen it: what is allowed once is not held against the closure again
-		case Unexplained:
+		if c.Reason == Unexplained { // a person has seen it: what is allowed once is not held against the closure again
 			c.Memo.Allowed = total(c.Memo.Allowed, c.Memo.Excess)
-		case ReturnedTwice:
-			c.Memo.Forgiven = c.Memo.CameBack
-		default:
 		}
-		c.Memo.ExcessSince, c.Memo.Excess = time.Time{}, ""
-		c.freshLimit()
-		c.move(ch.at)
-		c.wait(Accepted, "resumed: "+ch.text)
+		c.goOn(ch.at, "resumed: "+ch.text)
+	case kResolve:
+		return c.resolve(ch)
 	}
 	return nil
 }

@@ -156,6 +156,13 @@ func happenings() []happening {
 			on:   on(notAllowed, runs, runs, runs, notAllowed, notAllowed),
 		},
 		{
+			maker: "Resolved", what: "resolve",
+			make: func(at time.Time) closure.Change {
+				return closure.Resolved(at, "ann", "wired", closure.Resolution{Kind: closure.PaidByHand, Amount: closure.Cent, Reference: "X"}, nil)
+			},
+			on: on(notAllowed, runs, runs, runs, notAllowed, notAllowed),
+		},
+		{
 			maker: "Wake", what: "wake",
 			make: func(at time.Time) closure.Change { return closure.Wake(at, "ann", "look now") },
 			on:   fromRunning(closure.Running, notAllowed),

@@ -27,7 +27,7 @@ type Closure struct {
 	AccountID      string
 	Environment    Environment
 	Confirmation   string // what the customer quotes
-	RelationshipID string // the one bank that may be paid, pinned at initiate
+	RelationshipID string // the one bank that may be paid, pinned at initiate; a person alone relinks it
 	Fingerprint    string // sixteen bits of that bank's numbers, to notice a change
 	UserID         string
 	Email          string
@@ -85,6 +85,9 @@ type Memo struct {
 	// CameBack counts payouts that the bank returned or the broker rejected, and Forgiven those that a person has seen.
 	CameBack int `json:"came_back,omitempty"`
 	Forgiven int `json:"forgiven,omitempty"`
+	// Stand is what was there before the first payout, and ByHand are payments that a person has made and recorded.
+	Stand  *Stand     `json:"stand,omitempty"`
+	ByHand []HandPaid `json:"by_hand,omitempty"`
 	// Paid is the sum of payouts that the broker calls complete, and not returned, at the last look.
 	Paid string `json:"paid,omitempty"`
 	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.

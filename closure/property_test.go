@@ -53,7 +53,7 @@ func (m *machine) do(rt *rapid.T, ch closure.Change) (before closure.Closure, to
 	before = m.c
 	after, ev, err := closure.Apply(before, ch, m.policy)
 	if err != nil {
-		if after != before || ev != nil {
+		if !cmp.Equal(before, after) || ev != nil {
 			rt.Fatalf("refused (%v), and still changed\n%s", err, cmp.Diff(before, after))
 		}
 		_, command := errors.AsType[*closure.NotAllowedError](err)
@@ -314,6 +314,32 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 				m.moved(rt, before, true)
 				m.stopped(rt, false, "", "")
 				m.due(rt, before, m.now)
+			}
+		}),
+		"resolve": do(func(rt *rapid.T) {
+			r := rapid.SampledFrom([]closure.Resolution{
+				{Kind: closure.PaidByHand, Amount: closure.Cent, Reference: "X"}, {Kind: closure.RelinkBank, Bank: "other", Fingerprint: "beef"}, {Kind: closure.VoidTransfer},
+			}).Draw(rt, "resolution")
+			before, took := m.do(rt, closure.Resolved(m.now, "ann", "by hand", r, nil))
+			if took != slices.Contains([]closure.State{closure.Paused, closure.Failed, closure.Dead}, before.State) {
+				rt.Fatalf("a %s closure: taken %t", before.State, took)
+			}
+			if !took {
+				return
+			}
+			m.errors, m.inPhase, m.crashes, m.backs = 0, 0, 0, 0
+			m.freshLimit()
+			m.moved(rt, before, true)
+			m.stopped(rt, false, "", "")
+			m.due(rt, before, m.now)
+			if relinked := m.c.RelationshipID != before.RelationshipID; relinked && r.Kind != closure.RelinkBank {
+				rt.Fatalf("%s changed the bank", r.Kind)
+			}
+			if more := len(m.c.Memo.ByHand) - len(before.Memo.ByHand); more != 0 && r.Kind != closure.PaidByHand || more != 1 && r.Kind == closure.PaidByHand {
+				rt.Fatalf("%s recorded %d payments", r.Kind, more)
+			}
+			if m.c.Memo.Allowed != before.Memo.Allowed {
+				rt.Fatalf("%s allowed %s after %s", r.Kind, m.c.Memo.Allowed, before.Memo.Allowed)
 			}
 		}),
 		"wake": do(func(rt *rapid.T) {

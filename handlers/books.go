@@ -89,7 +89,7 @@ func (v *Visit) known() Books {
 			b.Intents = append(b.Intents, i)
 		}
 	}
-	base, ok := b.base()
+	base, ok := b.start()
 	for _, i := range v.Intents {
 		if !ok || i.Kind != closure.OrderIntent || i.Key <= base.Key {
 			continue
@@ -179,6 +179,58 @@ func (b Books) base() (closure.Intent, bool) {
 	return closure.Intent{}, false
 }
 
+// start is what the money is counted from: the base or, where a person has paid by hand before there was any payout, what
+// the account had at the last look before that.
+func (b Books) start() (closure.Intent, bool) {
+	if base, ok := b.base(); ok || b.Memo.Stand == nil || len(b.Memo.ByHand) == 0 {
+		return base, ok
+	}
+	s := b.Memo.Stand
+	return closure.Intent{Key: s.Key, CashBefore: decimal.NewNullDecimal(s.Cash), Listed: s.Listed, Quiet: true}, true
+}
+
+// byHand sums what was recorded as paid by hand since the start.
+func (b Books) byHand(start closure.Intent) decimal.Decimal {
+	sum := decimal.Zero
+	for _, p := range b.Memo.ByHand {
+		if p.Key > start.Key {
+			sum = sum.Add(p.Amount)
+		}
+	}
+	return sum
+}
+
+// unlisted is the part of byHand that no list shows. A payment that is listed, as a withdrawal that others made or as a
+// journal, is in the books already; each of those stands for one.
+func (b Books) unlisted(start closure.Intent) decimal.Decimal {
+	var listed []decimal.Decimal
+	own := b.claimed()
+	for _, t := range b.Transfers {
+		_, mine := own[t.ID]
+		_, known := start.Listed[t.ID]
+		if f, _ := t.Fate(); !mine && !known && t.Outgoing() && (f == alpaca.Complete || f == alpaca.InFlight) {
+			listed = append(listed, t.Amount.Decimal)
+		}
+	}
+	for _, a := range b.Outflows {
+		if _, known := start.Listed[a.ID]; !known && !alpaca.StatusIs(a.Type, "FEE") {
+			listed = append(listed, a.NetAmount.Decimal.Neg())
+		}
+	}
+	sum := decimal.Zero
+	for _, p := range b.Memo.ByHand {
+		if p.Key <= start.Key {
+			continue
+		}
+		if n := slices.IndexFunc(listed, p.Amount.Equal); n >= 0 {
+			listed = slices.Delete(listed, n, n+1)
+			continue
+		}
+		sum = sum.Add(p.Amount)
+	}
+	return sum
+}
+
 // ended is when a transfer ended, in business time: by its updated_at, or not before the list has looked like this.
 func (b Books) ended(t alpaca.Transfer) time.Time {
 	if t.UpdatedAt != nil && !t.UpdatedAt.IsZero() {
@@ -243,9 +295,10 @@ func (b Books) activityAt(a alpaca.Activity) time.Time {
 	return b.ListSince
 }
 
-// left is what of the base's cash may still be paid: the broker has not been asked for it since, and it was not lost.
+// left is what of the base's cash may still be paid: the broker has not been asked for it since, it was not lost, and nobody
+// has paid it by hand.
 func (b Books) left(base closure.Intent) decimal.Decimal {
-	return closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)))
+	return closure.Cents(base.CashBefore.Decimal.Sub(b.outSince(base)).Sub(b.lostSince(base)).Sub(b.byHand(base)))
 }
 
 // outSince sums the OUTGOING transfers that the base's list did not have. Whoever asked for them and whatever became of
@@ -280,13 +333,13 @@ func (b Books) lostSince(base closure.Intent) decimal.Decimal {
 }
 
 // gap is how much the cash lies above (positive) or below what the books explain since the base. Only in quiet does it
-// mean anything. What a person allowed by resuming is no gap.
+// mean anything. What a person allowed by resuming is no gap, nor is what one has paid by hand.
 func (b Books) gap() decimal.Decimal {
-	base, ok := b.base()
+	base, ok := b.start()
 	if !ok {
 		return decimal.Zero
 	}
-	want := base.CashBefore.Decimal.Add(b.Proceeds)
+	want := base.CashBefore.Decimal.Add(b.Proceeds).Sub(b.unlisted(base))
 	for _, t := range b.Transfers {
 		was, known := base.Listed[t.ID]
 		f, _ := t.Fate()

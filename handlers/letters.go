@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shopspring/decimal"
 	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
@@ -91,6 +92,9 @@ func letter(n ledger.Notice, c closure.Closure, intents []closure.Intent, to mai
 	l := mail.Letter{
 		ID: n.ID, Kind: mail.Kind(n.Letter), To: to, Confirmation: n.Data.Confirmation, AccountTail: tail(c.AccountID),
 		Paid: n.Data.Paid, Requested: c.CreatedAt,
+	}
+	if l.Paid == closure.USD(decimal.Zero) && c.Memo.ByHandSum().IsPositive() {
+		l.Paid = "" // the customer was paid another way: nothing by ACH is not nothing
 	}
 	switch n.Letter {
 	case closure.LetterCompleted:

@@ -71,6 +71,9 @@ func (b Books) plan() plan {
 		}
 	} else if gap := b.gap(); gap.IsPositive() {
 		return plan{do: planExcess, gap: gap, why: usd(gap) + " more is in the account than the books explain"}
+	} else if start, ok := b.start(); ok && gap.IsNegative() && b.byHand(start).IsPositive() {
+		// otherwise less than expected is what is left to pay; but a person's word stands for its sum and no other
+		return plan{do: planExcess, gap: gap, why: usd(gap.Neg()) + " less is in the account than the books and what was paid by hand explain"}
 	}
 	return b.pay(cash, room, quiet)
 }

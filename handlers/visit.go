@@ -101,10 +101,14 @@ func (v *Visit) reconcile(a alpaca.TradingAccount) closure.Outcome {
 }
 
 func (v *Visit) paid() string {
-	if v.memo.Paid == "" {
-		return "$0.00"
+	paid := "$0.00"
+	if v.memo.Paid != "" {
+		paid = "$" + v.memo.Paid
 	}
-	return "$" + v.memo.Paid
+	if sum := v.memo.ByHandSum(); sum.IsPositive() {
+		paid += ", and " + usd(sum) + " by hand"
+	}
+	return paid
 }
 
 // learn keeps what was found out about an intent until the visit is saved.

@@ -3,6 +3,8 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +29,7 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 		return o, err
 	}
 	v.follow(b)
+	v.believe(b)
 	b.Memo = v.memo
 	p := b.plan()
 	switch p.do {
@@ -73,6 +76,27 @@ func (v *Visit) unlessSellable(ctx context.Context, o closure.Outcome) (closure.
 		return back, err
 	}
 	return o, nil
+}
+
+// believe keeps what the account has while nothing in it moves and nothing was paid yet: a payment by hand is measured
+// against it. Once one is recorded it stays, or a wrong sum would be taken for right at the next look.
+func (v *Visit) believe(b Books) {
+	if _, ok := b.base(); ok {
+		v.memo.Stand = nil
+		return
+	}
+	quiet, _ := b.quiet()
+	if !quiet || len(v.memo.ByHand) > 0 || slices.ContainsFunc(b.Intents, func(i closure.Intent) bool {
+		return i.State == closure.IntentSending || i.State == closure.IntentLate
+	}) {
+		return
+	}
+	listed := b.listed()
+	if s := v.memo.Stand; s != nil && s.Cash.Equal(b.Cash) && maps.Equal(s.Listed, listed) &&
+		!slices.ContainsFunc(v.Intents, func(i closure.Intent) bool { return i.Kind == closure.OrderIntent && i.Key > s.Key }) {
+		return // as it was
+	}
+	v.memo.Stand = &closure.Stand{Cash: b.Cash, Key: v.Closure.Version, Listed: listed}
 }
 
 // follow notes what became of the closure's payouts since the last look.
@@ -125,6 +149,9 @@ func (v *Visit) unexplained(gap decimal.Decimal) closure.Outcome {
 	what := usd(gap) + " more"
 	if gap.IsNegative() {
 		what = usd(gap.Neg()) + " less"
+	}
+	if sum := v.memo.ByHandSum(); sum.IsPositive() {
+		what = usd(sum) + " was recorded as paid by hand; " + what
 	}
 	if m := v.Calendar.NextMorning(v.memo.ExcessSince); m.After(v.Now) {
 		return closure.WaitUntil(m, closure.ExcessNoted, fmt.Sprintf("%s is in the account than the books explain; looking again after the booking of %s", what, newYork(m)))

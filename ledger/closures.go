@@ -18,11 +18,11 @@ import (
 // written by append alone.
 var (
 	fixed = []string{
-		"id", "environment", "account_id", "confirmation", "relationship_id", "fingerprint", "user_id", "email", "cause",
+		"id", "environment", "account_id", "confirmation", "user_id", "email", "cause",
 		"priority", "not_before", "actor", "created_at",
 	}
 	moving = []string{
-		"phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
+		"relationship_id", "fingerprint", "phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
 		"noted_retries", "last_error", "looks", "spent_ns", "days", "last_day", "last_look", "loops", "woken_at", "look_by", "memo",
 		"updated_at", "started_at", "entered_at", "ended_at",
 	}
@@ -38,14 +38,14 @@ func fields(c *closure.Closure, memo *string) []any {
 
 func fixedFields(c *closure.Closure) []any {
 	return []any{
-		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.RelationshipID, &c.Fingerprint, &c.UserID, &c.Email,
+		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
 		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt),
 	}
 }
 
 func movingFields(c *closure.Closure, memo *string) []any {
 	return []any{
-		&c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
+		&c.RelationshipID, &c.Fingerprint, &c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
 		&c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, &c.Spent, &c.Days, &c.LastDay,
 		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), (*ts)(&c.LookBy), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
 		(*ts)(&c.EnteredAt), (*ts)(&c.EndedAt),

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"closeout/closure"
 )
 
@@ -107,7 +109,7 @@ func FuzzStoredClosure(f *testing.F) {
 		if damaged {
 			return
 		}
-		if got.Memo != want {
+		if !cmp.Equal(got.Memo, want) {
 			t.Errorf("the memo %q was read as %+v", memo, got.Memo)
 		}
 		if p := plain(why); !utf8.ValidString(p) || strings.Contains(p, "\x00") || utf8.ValidString(why) && !strings.Contains(why, "\x00") && p != why {
@@ -117,7 +119,7 @@ func FuzzStoredClosure(f *testing.F) {
 		if err != nil {
 			return // an outcome that Apply refuses
 		}
-		if again, err := l.Get(t.Context(), c.ID); err != nil || again.Why != next.Why || again.Memo != next.Memo {
+		if again, err := l.Get(t.Context(), c.ID); err != nil || again.Why != next.Why || !cmp.Equal(again.Memo, next.Memo) {
 			t.Errorf("%+v, then %+v, %v", next, again, err)
 		}
 		if _, err := l.Events(t.Context(), c.ID); err != nil {

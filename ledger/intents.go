@@ -96,7 +96,7 @@ func updateIntent(ctx context.Context, tx *transaction, was closure.IntentState,
 		string(i.State), ts(i.Deadline), ts(i.AbsentAt), plain(i.BrokerID), i.Status, plain(i.Answer), plain(i.RequestID), ts(i.AnsweredAt),
 		money(i.FilledQty), money(i.Proceeds), plain(i.Finished), i.ID, string(was)))
 	if err != nil && isUnique(err) {
-		return fmt.Errorf("%w: another intent has this transfer", ErrStale)
+		return ErrTaken
 	}
 	if err != nil {
 		return fmt.Errorf("update intent: %w", err)

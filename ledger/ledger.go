@@ -19,6 +19,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrStale says that the row has moved since it was read: somebody else's visit or command won.
 	ErrStale = errors.New("the closure has moved on")
+	// ErrTaken is an ErrStale: one of the broker's transfers belongs to another intent.
+	ErrTaken = fmt.Errorf("%w: another intent has this transfer", ErrStale)
 )
 
 // Options says which ledger to open.

@@ -180,7 +180,8 @@ func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change,
 }
 
 // Command locks the row, reads its intents and lets decide make the change, in one transaction: what it decides on can't
-// move under it. A NotAllowedError of decide or of Apply is returned as it is. The replies are written with the change.
+// move under it. A NotAllowedError of decide or of Apply is returned as it is; ErrTaken says that a transfer to be adopted is
+// another intent's. The replies are written with the change.
 func (l *Ledger) Command(
 	ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error), replies ...*Reply[closure.Closure],
 ) (closure.Closure, error) {
@@ -205,7 +206,17 @@ func (l *Ledger) Command(
 		if err := l.move(ctx, tx, c, &next); err != nil {
 			return err
 		}
-		if c.State == closure.Failed && next.State == closure.Running { // resumed: a person has seen the late ones
+		if i, ok := ch.Settled(); ok {
+			for _, was := range is {
+				if was.ID == i.ID {
+					err = updateIntent(ctx, tx, was.State, i)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if c.State == closure.Failed && ch.SeesLate() {
 			if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
 				return err
 			}

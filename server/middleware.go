@@ -136,13 +136,17 @@ func under(r *http.Request, prefix string) bool {
 	return r.URL.Path == prefix || strings.HasPrefix(r.URL.Path, prefix+"/")
 }
 
+// keyed says whether the address wants an API key.
+func keyed(r *http.Request) bool { return under(r, "/api") || under(r, earlierBase) }
+
 func monitored(r *http.Request) bool { return under(r, MonitoringPath) }
 
-// guard asks for a key by the address and not by the route, so that no route under /api can be added without one, and
+// guard asks for a key by the address and not by the route, so that no route under /api, or where the earlier system had its
+// own, can be added without one, and
 // nobody without a key learns which there are.
 func (s *server) guard(c *gin.Context) {
 	r := c.Request
-	api := under(r, "/api")
+	api := keyed(r)
 	if !api && !monitored(r) {
 		return
 	}
@@ -189,7 +193,7 @@ func (s *server) guard(c *gin.Context) {
 
 // limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.
 func (s *server) limit(c *gin.Context) {
-	if !under(c.Request, "/api") {
+	if !keyed(c.Request) {
 		return
 	}
 	largest := s.rules.of(c).maxBody

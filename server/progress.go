@@ -27,6 +27,8 @@ type Progress struct {
 	Confirmation string        `json:"confirmation_number"`
 	InitiatedAt  time.Time     `json:"initiated_at"`
 
+	Closure ClosureDetails `json:"closure_details"`
+
 	JobID          string          `json:"job_id"`
 	Phase          closure.Phase   `json:"phase"`
 	State          closure.State   `json:"state"`
@@ -44,6 +46,19 @@ type StatusDetails struct {
 	AccountStatus string `json:"account_status" doc:"pending_closure, closed or active"`
 	Text          string `json:"text"`
 	Ready         bool   `json:"ready_for_next_step" doc:"Whether nothing but its turn is waited for"`
+
+	// Kept for earlier clients, who read these names. Unknown is null, and never zero.
+	Cash      *string `json:"cash_balance" doc:"Null: progress asks the broker nothing; check-readiness does"`
+	Positions *int    `json:"open_positions" doc:"Null, as cash_balance"`
+	Orders    *int    `json:"open_orders" doc:"Null, as cash_balance"`
+}
+
+// ClosureDetails is the closure in the words of earlier clients.
+type ClosureDetails struct {
+	Confirmation string     `json:"confirmation_number"`
+	InitiatedAt  time.Time  `json:"initiated_at"`
+	CompletedAt  *time.Time `json:"completed_at" doc:"When the account was closed"`
+	Reason       string     `json:"reason,omitempty" doc:"Why the closing was asked for"`
 }
 
 // Step is one phase of the road, and whether it is done, current or todo.
@@ -88,8 +103,10 @@ func (s *server) progressOf(c closure.Closure, intents []closure.Intent) Progres
 		Money: readiness.MoneyOf(c, intents), Failures: c.Failures, LastError: c.LastError,
 	}
 	p.Details = StatusDetails{AccountStatus: "pending_closure", Text: c.Why, Ready: c.State == closure.Running && !c.DueAt.After(s.Clock.Now())}
+	p.Closure = ClosureDetails{Confirmation: c.Confirmation, InitiatedAt: c.CreatedAt, Reason: c.Cause}
 	switch c.State {
 	case closure.Closed:
+		p.Closure.CompletedAt = orNull(c.EndedAt)
 		p.Completed = p.Total
 		p.Details.AccountStatus = "closed"
 		p.FinishedAt = orNull(c.EndedAt)

@@ -25,6 +25,7 @@ const MonitoringPath = "/monitoring"
 // Readiness is what the server knows of the broker; a readiness.Checker has it.
 type Readiness interface {
 	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
+	Transfers(ctx context.Context, account string) ([]readiness.Transfer, error)
 	Finish(r readiness.Report, start time.Time) time.Time
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
@@ -108,6 +109,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	api := humagin.New(r, s.config())
 	s.register(api)
+	s.registerEarlier(api, r)
 	describe(api.OpenAPI().Components.Schemas)
 	return r, nil
 }
@@ -116,7 +118,7 @@ func New(o Options) (http.Handler, error) {
 func describe(schemas huma.Registry) {
 	all := schemas.Map()
 	for name, schema := range all {
-		if name != "InitiateBody" {
+		if !strings.HasSuffix(name, "Body") {
 			schema.AdditionalProperties = nil
 		}
 	}
@@ -126,6 +128,7 @@ func describe(schemas huma.Registry) {
 	}
 	orNothing("Job", "result")
 	orNothing("Progress", "waiting")
+	orNothing("Commanded", "waiting")
 }
 
 func (s *server) config() huma.Config {
@@ -186,4 +189,5 @@ func (s *server) register(api huma.API) {
 		OperationID: "ready", Method: http.MethodGet, Path: "/ready", Tags: service, Security: open,
 		Summary: "Whether what this process needs answers", Errors: []int{503},
 	}, s.ready)
+	s.registerCommands(api)
 }

@@ -17,6 +17,7 @@ var happenings = map[string]func(*visit, Event) error{
 	"journal":             func(v *visit, e Event) error { return v.income("JNLC", e, e.Amount) },
 	"deposit":             (*visit).deposit,
 	"withdrawal":          (*visit).withdrawal,
+	"wire":                func(v *visit, e Event) error { return v.income("CSW", e, e.Amount.Abs().Neg()) }, // in no list of transfers
 	"ach_return":          func(v *visit, e Event) error { return v.undone(e, "RETURNED") },
 	"ach_reject":          func(v *visit, e Event) error { return v.undone(e, "REJECTED") },
 	"transfer_status":     (*visit).transferStatus,

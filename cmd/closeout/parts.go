@@ -131,6 +131,15 @@ func (b budgeted) Check(ctx context.Context, account, relationship string) (read
 	return b.Checker.Check(ctx, account, relationship)
 }
 
+// Transfers implements server.Readiness: a list and its empty page.
+func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Transfer, error) {
+	ctx, err := b.budget.Ask(ctx, account, 2)
+	if err != nil {
+		return nil, &readiness.UnreadableError{What: "the transfers", Err: err}
+	}
+	return b.Checker.Transfers(ctx, account)
+}
+
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	return worker.Options{
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log,

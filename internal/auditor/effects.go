@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -53,7 +54,7 @@ func (a *audit) payouts(id string) {
 			a.found(MissingTransfer, i.closure, id, "intent %s names %s", i.id, i.brokerID)
 		case !sameSum(e.Amount, i.amount) || i.asked().Amount != e.Amount:
 			a.found(WrongPayout, i.closure, id, "intent %s is for %s, %s was paid", i.id, i.amount.Decimal, e.Amount)
-		case banks[e.Key].RelationshipID != i.bank || i.asked().RelationshipID != i.bank || a.bankOf(i.closure) != i.bank:
+		case banks[e.Key].RelationshipID != i.bank || i.asked().RelationshipID != i.bank || a.bankOf(i.closure, i.key) != i.bank:
 			a.found(WrongBank, i.closure, id, "intent %s", i.id)
 		case e.At.Before(i.claimedAt.Add(-a.Slack)):
 			a.found(UnwantedTransfer, i.closure, id, "%s was made before intent %s was claimed", e.Key, i.id)
@@ -268,13 +269,32 @@ func (a *audit) of(account, kind string) []intent {
 	return out
 }
 
-func (a *audit) bankOf(closureID string) string {
+// bankOf is the bank that a closure was to pay at a claim: the one of the request, or the one that a person has linked
+// since, by the history; "" where the row names another than the history's last.
+func (a *audit) bankOf(closureID string, key int64) (bank string) {
 	for _, c := range a.closures {
-		if c.id == closureID {
-			return c.bank
+		if c.id != closureID {
+			continue
+		}
+		last := ""
+		for _, e := range c.events {
+			var b struct {
+				Detail struct {
+					Bank string `json:"ach_relationship_id"`
+				} `json:"detail"`
+			}
+			if json.Unmarshal([]byte(e.body), &b) != nil || b.Detail.Bank == "" {
+				continue
+			}
+			if last = b.Detail.Bank; e.version < key {
+				bank = last
+			}
+		}
+		if last != c.bank {
+			return ""
 		}
 	}
-	return ""
+	return bank
 }
 
 func (acct *account) linesOr() []sim.Entry {

@@ -11,11 +11,12 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
 		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
-	paying  = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
-	sharing = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
-	working = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
-	reading = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
-	locking = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
+	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
+	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
+	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
+	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
+	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
+	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
 
 // visiting is one of the tests of visits, for a condition that decides alone in one situation.
@@ -27,6 +28,7 @@ func visiting(test string) catcher {
 const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
+	resolve                   = "closure/resolve.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
 
@@ -184,4 +186,15 @@ var guards = []guard{
 		return l, err
 	}
 `, "	l.transfers, _ = v.Broker.Transfers(ctx, v.Closure.AccountID)\n"}}, visiting("TestTheGateWantsEachOfItsReads/Transfers"), "FAIL: TestTheGate"},
+	{"what is paid by hand is not paid again", []cut{{books, ".Sub(b.lostSince(base)).Sub(b.byHand(base)))", ".Sub(b.lostSince(base)))"}}, visiting("TestPaidByHandBesideAPayout/"), "want"},
+	{"what is paid by hand counts once", []cut{{books, "		if n := slices.IndexFunc(listed, p.Amount.Equal); n >= 0 {", "		if n := slices.IndexFunc(listed, p.Amount.Equal); n >= 0 && false {"}}, visiting("TestPaidByHand/InTheListOfTransfers"), "want"},
+	{"a sum paid by hand is that sum", []cut{{plan, "ok && gap.IsNegative() && b.byHand(start).IsPositive() {", "ok && gap.IsPositive() && b.byHand(start).IsPositive() {"}}, visiting("TestPaidByHand/MoreLeftThanWasRecorded"), "want"},
+	{"a payment by hand keeps what it is measured by", []cut{{"handlers/withdrawal.go", "if !quiet || len(v.memo.ByHand) > 0 || slices", "if !quiet || slices"}}, visiting("TestPaidByHand/ACentTooLittle"), "want"},
+	{"a payment by hand is measured", []cut{{resolve, "if c.Memo.Stand == nil && !slices.ContainsFunc(intents, quiet) {", "if c.Memo.Stand == nil && slices.ContainsFunc(intents, quiet) {"}}, visiting("TestARecordedPaymentNeedsSomethingToBeMeasuredBy/"), "want"},
+	{"nothing else is resolved while a payout is unknown", []cut{{resolve, "case !about && (i.State == IntentSending || i.State == IntentLate):", "case !about && i.State == IntentLate:"}}, visiting("TestAnUnknownPayoutIsVoidedByAPerson/"), "want"},
+	{"nothing is resolved while an answer is due", []cut{{resolve, "case i.State == IntentSending && !i.Unknown(wall):", "case i.State == IntentSending && i.Unknown(wall) && false:"}}, resolving, "on its way"},
+	{"a person voids after the quarantine", []cut{{resolve, "if c.Reason != UnknownTransfer && i.AbsentAt.IsZero() {", "if c.Reason != UnknownTransfer && false {"}}, resolving, "too early"},
+	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
+	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
+	{"an adopted transfer is no other closure's", []cut{{"ledger/intents.go", "	if err != nil && isUnique(err) {\n		return ErrTaken", "	if err != nil && isUnique(err) {\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
 }

@@ -134,6 +134,13 @@ func (s *shelf) command(ctx context.Context, id string, decide Decide) (closure.
 	if err != nil {
 		return closure.Closure{}, err
 	}
+	if i, ok := ch.Settled(); ok {
+		for n := range r.intents {
+			if r.intents[n].ID == i.ID {
+				r.intents[n] = i
+			}
+		}
+	}
 	if ev != nil {
 		r.events = append(r.events, *ev)
 	}

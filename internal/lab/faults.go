@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"closeout/closure"
@@ -134,7 +135,7 @@ func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) 
 func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {
 	s.l.point(s.p, "before save in "+string(c.Phase))
 	next, err := s.Ledger.Save(ctx, c, ch, learned, evs...)
-	if err != nil || next.Seq != c.Seq || next.Phase != c.Phase || next.State != c.State || next.Memo != c.Memo || len(learned) > 0 {
+	if err != nil || next.Seq != c.Seq || next.Phase != c.Phase || next.State != c.State || !cmp.Equal(next.Memo, c.Memo) || len(learned) > 0 {
 		s.l.news()
 	}
 	s.l.point(s.p, "after save in "+string(c.Phase))

@@ -79,6 +79,62 @@ var commanded = map[string]func(*bench){
 		})
 	},
 
+	"AResolutionSettlesItsIntentWithTheRow": func(b *bench) {
+		c, is := b.claim(b.create("a"), pay("1", "2026-11-18"))
+		c = b.look(c, closure.Fail(closure.UnknownTransfer, "in no list"))
+		later := is[0].Deadline.Add(time.Second)
+		resolve := func(id string, r closure.Resolution) (closure.Closure, error) {
+			return b.l.Command(b.Context(), id, func(row closure.Closure, intents []closure.Intent) (closure.Change, error) {
+				settled, err := r.Check(row, intents, later)
+				return closure.Resolved(row.UpdatedAt, "ann", "asked the broker", r, settled), err
+			})
+		}
+		b.nothing("another word first", c.ID, nil, func() error {
+			if _, err := resolve(c.ID, closure.Resolution{Kind: closure.RelinkBank, Bank: "other", Fingerprint: "beef"}); err == nil {
+				b.Error("another bank was linked while a transfer is unknown")
+			}
+			return nil
+		})
+		adopt := closure.Resolution{Kind: closure.AdoptTransfer, TransferID: "t1"}
+		next, err := resolve(c.ID, adopt)
+		if err != nil || next.State != closure.Running {
+			b.Fatalf("%s, %v", next.State, err)
+		}
+		if got := b.intents(c.ID)[0]; got.State != closure.IntentSent || got.BrokerID != "t1" {
+			b.Errorf("the intent is %s as %q", got.State, got.BrokerID)
+		}
+		evs := b.events(c.ID)
+		if last := evs[len(evs)-1]; last.Kind != "resolve" || last.Actor != "ann" || last.State != closure.Running {
+			b.Errorf("its event: %+v", last)
+		}
+		other, is2 := b.claim(b.create("another"), pay("1", "2026-11-18"))
+		later = is2[0].Deadline.Add(time.Second)
+		other = b.look(other, closure.Fail(closure.UnknownTransfer, "in no list"))
+		b.nothing("the transfer of another closure", other.ID, ledger.ErrTaken, func() error {
+			_, err := resolve(other.ID, adopt)
+			return err
+		})
+	},
+
+	"ARelinkedBankIsTheRowsFromThenOn": func(b *bench) {
+		c := b.look(b.create("a"), closure.Fail(closure.BankGone, "is gone"))
+		c = b.command(c.ID, closure.Resolved(c.UpdatedAt, "ann", "a new bank", closure.Resolution{Kind: closure.RelinkBank, Bank: "other", Fingerprint: "beef"}, nil))
+		c = b.look(c, closure.Wait(time.Hour, closure.Selling, "selling"))
+		if got := b.get(c.ID); got.RelationshipID != "other" || got.Fingerprint != "beef" || c.RelationshipID != "other" {
+			b.Errorf("it pays to %s (%s)", got.RelationshipID, got.Fingerprint)
+		}
+	},
+
+	"WhatWasPaidByHandIsKeptWithTheRow": func(b *bench) {
+		c := b.look(b.create("a"), closure.Fail(closure.BankGone, "is gone"))
+		r := closure.Resolution{Kind: closure.PaidByHand, Amount: money("12.30").Decimal, Reference: "wire 7"}
+		c = b.command(c.ID, closure.Resolved(c.UpdatedAt, "ann", "wired", r, nil))
+		want := []closure.HandPaid{{Amount: money("12.3").Decimal, Reference: "wire 7", Key: c.Version}}
+		if diff := cmp.Diff(want, b.get(c.ID).Memo.ByHand); diff != "" {
+			b.Error(diff)
+		}
+	},
+
 	"WakesAtOnceLoseNothing": func(b *bench) {
 		c := b.look(b.create("a"), closure.Wait(time.Hour, closure.Selling, "selling"))
 		at := c.UpdatedAt.Add(time.Minute)
