@@ -53,7 +53,7 @@ var guards = []guard{
 		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond",
 	},
 	{"only a running row is claimed", []cut{{
-		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kCancel && ch.kind != kClaim {",
+		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
