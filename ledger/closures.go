@@ -115,6 +115,14 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 	if c.NotBefore.After(now) {
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
+	// The row is born with its first event at the head of its history.
+	first, err := link(&c, closure.Event{
+		Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
+		Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
+	})
+	if err != nil {
+		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+	}
 	insert := func(tx *transaction) error {
 		memo := "{}"
 		args := fields(&c, &memo)
@@ -133,11 +141,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 			return err
 		}
 		created = true
-		ev := &closure.Event{
-			Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
-			Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
-		}
-		if err := l.appendEvent(ctx, tx, &c, *ev); err != nil {
+		if err := first.insert(ctx, tx); err != nil {
 			return err
 		}
 		if err := l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected); err != nil {

@@ -185,8 +185,8 @@ func (d *database) migrateSQLite(ctx context.Context, dir fs.FS) (from, to int64
 		return 0, 0, err
 	}
 	// Processes that start together migrate together. One that comes second at a migration fails, and asks again what is
-	// left to do: at most once for each migration, and once for goose's own table.
-	for range len(names) + 1 {
+	// left to do: at most once for each migration, and once for goose's own table. The question after those is answered.
+	for range len(names) + 2 {
 		if from, to, err = up(ctx, p); err == nil {
 			return from, to, nil
 		}

@@ -25,35 +25,61 @@ type Event struct {
 	Detail    json.RawMessage `json:"detail,omitempty"`
 }
 
-// appendEvent numbers the event, chains it to the one before and moves the row's head. The row must have been updated in
-// this transaction already, so that two appends can never take the same place.
-func (l *Ledger) appendEvent(ctx context.Context, tx *transaction, c *closure.Closure, ev closure.Event) error {
+// entry is an event as it is stored.
+type entry struct {
+	closureID        string
+	seq              int64
+	at               ts
+	kind, body       string
+	prevHash, hashed string
+}
+
+// link numbers the event and chains it to the one before; c's head moves to it.
+func link(c *closure.Closure, ev closure.Event) (entry, error) {
 	var detail json.RawMessage
 	if ev.Detail != nil {
 		b, err := json.Marshal(ev.Detail)
 		if err != nil {
-			return fmt.Errorf("write event %q: %w", ev.Kind, err)
+			return entry{}, fmt.Errorf("write event %q: %w", ev.Kind, err)
 		}
 		detail = b
 	}
 	at := ev.At.Round(0).UTC().Truncate(time.Microsecond)
-	seq, prev := c.Seq+1, c.HeadHash
 	body, err := json.Marshal(Event{
-		ClosureID: c.ID, Seq: seq, At: at, Kind: ev.Kind, Actor: ev.Actor, Text: ev.Text,
+		ClosureID: c.ID, Seq: c.Seq + 1, At: at, Kind: ev.Kind, Actor: ev.Actor, Text: ev.Text,
 		Phase: c.Phase, State: c.State, Version: c.Version, Detail: detail,
 	})
 	if err != nil {
-		return fmt.Errorf("write event %q: %w", ev.Kind, err)
+		return entry{}, fmt.Errorf("write event %q: %w", ev.Kind, err)
 	}
-	hash := chainHash(prev, body)
+	e := entry{c.ID, c.Seq + 1, ts(at), ev.Kind, string(body), c.HeadHash, chainHash(c.HeadHash, body)}
+	c.Seq, c.HeadHash = e.seq, e.hashed
+	return e, nil
+}
+
+func (e entry) insert(ctx context.Context, tx *transaction) error {
 	if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		c.ID, seq, ts(at), ev.Kind, string(body), prev, hash); err != nil {
+		e.closureID, e.seq, e.at, e.kind, e.body, e.prevHash, e.hashed); err != nil {
+		return fmt.Errorf("append event %q: %w", e.kind, err)
+	}
+	return nil
+}
+
+// appendEvent writes an event and moves the row's head. The row must have been updated in this transaction already, so that
+// two appends can never take the same place.
+func (l *Ledger) appendEvent(ctx context.Context, tx *transaction, c *closure.Closure, ev closure.Event) error {
+	next := *c
+	e, err := link(&next, ev)
+	if err != nil {
+		return err
+	}
+	if err := e.insert(ctx, tx); err != nil {
+		return err
+	}
+	if err := one(tx.ExecContext(ctx, "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", next.Seq, next.HeadHash, c.ID, c.Seq)); err != nil {
 		return fmt.Errorf("append event %q: %w", ev.Kind, err)
 	}
-	if err := one(tx.ExecContext(ctx, "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", seq, hash, c.ID, c.Seq)); err != nil {
-		return fmt.Errorf("append event %q: %w", ev.Kind, err)
-	}
-	c.Seq, c.HeadHash = seq, hash
+	c.Seq, c.HeadHash = next.Seq, next.HeadHash
 	return nil
 }
 

@@ -31,7 +31,7 @@ func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
 		"CLOSEOUT_ENVIRONMENT": "production", "CLOSEOUT_SETTLEMENT_POLL": "hourly", "CLOSEOUT_WITHDRAWAL_LIMIT": "never",
 		"CLOSEOUT_ACH_DAILY_LIMIT": "lots", "CLOSEOUT_LOG_LEVEL": "shout", "CLOSEOUT_DAY": "20s",
 		"CLOSEOUT_REDIS_URL": "redis://user:hunter2@[", "CLOSEOUT_ALPACA_URL": "ftp://x", "CLOSEOUT_ALPACA_SECRET": "topsecretvalue", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE": "29",
-		"CLOSEOUT_API_KEYS": "client=short", "CLOSEOUT_DATABASE_URL": "mysql://root:hunter2@db/x", "CLOSEOUT_ACCOUNT_STATUS": "user_onboarding",
+		"CLOSEOUT_API_KEYS": "client=short", "CLOSEOUT_API_RATE": "5", "CLOSEOUT_DATABASE_URL": "mysql://root:hunter2@db/x", "CLOSEOUT_ACCOUNT_STATUS": "user_onboarding",
 	}, "server")
 	if status != 2 {
 		t.Errorf("status %d, want 2", status)
@@ -39,7 +39,7 @@ func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
 	for _, setting := range []string{
 		"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_SETTLEMENT_POLL", "CLOSEOUT_WITHDRAWAL_LIMIT", "CLOSEOUT_ACH_DAILY_LIMIT", "CLOSEOUT_LOG_LEVEL",
 		"CLOSEOUT_DAY", "CLOSEOUT_REDIS_URL", "CLOSEOUT_DATABASE_URL", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ALPACA_KEY", "CLOSEOUT_API_KEYS",
-		"CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE",
+		"CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "CLOSEOUT_API_RATE",
 	} {
 		if !strings.Contains(said, setting+":") {
 			t.Errorf("%s is wrong and not named:\n%s", setting, said)
