@@ -126,6 +126,9 @@ func headers(c *gin.Context) {
 	if monitored(c.Request) { // asynqmon's two pages of inline script; its fonts from elsewhere stay out
 		csp = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 	}
+	if under(c.Request, DocsPath) {
+		csp = docsPolicy
+	}
 	h.Set("Content-Security-Policy", csp)
 	if !strings.HasPrefix(c.Request.URL.Path, MonitoringPath+"/static/") {
 		h.Set("Cache-Control", "no-store")

@@ -17,6 +17,7 @@ import (
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/readiness"
+	"closeout/tasks"
 )
 
 // MonitoringPath is where Options.Monitoring is served.
@@ -43,6 +44,9 @@ type Options struct {
 
 	// Limiter says how often a key may ask. Nil: as often as it likes.
 	Limiter *Limiter
+
+	// Queues says how much is in the queues. Nil: nobody can tell.
+	Queues func(context.Context) ([]tasks.Size, error)
 
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
@@ -110,7 +114,11 @@ func New(o Options) (http.Handler, error) {
 	api := humagin.New(r, s.config())
 	s.register(api)
 	s.registerEarlier(api, r)
+	s.registerDocs(r)
 	describe(api.OpenAPI().Components.Schemas)
+	if err := exemplify(api.OpenAPI()); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -190,4 +198,5 @@ func (s *server) register(api huma.API) {
 		Summary: "Whether what this process needs answers", Errors: []int{503},
 	}, s.ready)
 	s.registerCommands(api)
+	s.registerQueues(api)
 }

@@ -109,6 +109,7 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 		Readiness: budgeted{&readiness.Checker{
 			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
 		}, p.budget},
+		Queues:     p.queue.Sizes,
 		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
 	})
 }

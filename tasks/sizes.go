@@ -1,0 +1,47 @@
+package tasks
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// Size is how much is in one queue, at this moment.
+type Size struct {
+	Name      string
+	Weight    int           // workers take from queues in the ratio of their weights
+	Pending   int           // due, and waiting for a worker
+	Active    int           // in a worker's hands
+	Scheduled int           // due later
+	Retry     int           // after an error, due later
+	Archived  int           // given up; the rows say so
+	Latency   time.Duration // machine time for which the oldest pending task has waited
+	Paused    bool          // by somebody, in Asynq
+}
+
+// Sizes asks for every queue, the weightiest first.
+func (q *Queue) Sizes(ctx context.Context) ([]Size, error) {
+	var out []Size
+	for _, name := range slices.SortedFunc(maps.Keys(Queues), func(a, b string) int { return cmp.Compare(Queues[b], Queues[a]) }) {
+		info, err := q.inspector.GetQueueInfo(name)
+		if errors.Is(err, asynq.ErrQueueNotFound) { // Redis was emptied
+			if err = Register(ctx, q.rdb); err == nil {
+				info, err = q.inspector.GetQueueInfo(name)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at the queue %s: %w", name, err)
+		}
+		out = append(out, Size{
+			Name: name, Weight: Queues[name], Pending: info.Pending, Active: info.Active, Scheduled: info.Scheduled, Retry: info.Retry,
+			Archived: info.Archived, Latency: info.Latency, Paused: info.Paused,
+		})
+	}
+	return out, nil
+}
