@@ -36,6 +36,7 @@ var (
 	notAcceptable    = kind{"not_acceptable", http.StatusNotAcceptable, "answers are JSON", 0}
 	invalidRequest   = kind{"invalid_request", http.StatusUnprocessableEntity, "the request is not valid", 0}
 	badRequest       = kind{"bad_request", http.StatusBadRequest, "the request cannot be understood", 0}
+	badCursor        = kind{"bad_cursor", http.StatusUnprocessableEntity, "the cursor does not belong here", 0}
 	notConfirmed     = kind{"not_confirmed", http.StatusUnprocessableEntity, "the closure is not confirmed", 0}
 	noAccount        = kind{"account_not_found", http.StatusNotFound, "there is no such account", 0}
 	noClosure        = kind{"closure_not_found", http.StatusNotFound, "the account has no closure", 0}

@@ -110,7 +110,7 @@ func New(o Options) (http.Handler, error) {
 func describe(schemas huma.Registry) {
 	all := schemas.Map()
 	for name, schema := range all {
-		if name != "InitiateBody" {
+		if !strings.HasSuffix(name, "Body") { // a request's, in which nothing unknown is taken
 			schema.AdditionalProperties = nil
 		}
 	}
@@ -180,4 +180,5 @@ func (s *server) register(api huma.API) {
 		OperationID: "ready", Method: http.MethodGet, Path: "/ready", Tags: service, Security: open,
 		Summary: "Whether what this process needs answers", Errors: []int{503},
 	}, s.ready)
+	s.registerList(api)
 }
