@@ -80,7 +80,7 @@ const batchColumns = "id, actor, cause, priority, dry_run, partial, total, state
 const rowColumns = "n, account_id, relationship_id, user_id, email, not_before, state, tries, obstacles, fingerprint, expected_at, closure_id"
 
 // rowsAtOnce is how many rows one statement writes, and how many accounts one asks for: few texts, so that each is kept.
-const rowsAtOnce = 200
+const rowsAtOnce = 50
 
 func bit(b bool) int {
 	if b {

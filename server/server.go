@@ -34,7 +34,10 @@ type Options struct {
 	Ledger *ledger.Ledger
 
 	// Schedule asks for a closure's next visit. Its error is only logged: the sweep finds the row.
-	Schedule  func(context.Context, closure.Closure) error
+	Schedule func(context.Context, closure.Closure) error
+	// ScheduleBatch asks for a batch's first bite, as Schedule does. Nil: the sweep will.
+	ScheduleBatch func(context.Context, ledger.Batch) error
+
 	Readiness Readiness
 	Keys      Keys
 
@@ -181,4 +184,5 @@ func (s *server) register(api huma.API) {
 		Summary: "Whether what this process needs answers", Errors: []int{503},
 	}, s.ready)
 	s.registerList(api)
+	s.registerBatch(api)
 }
