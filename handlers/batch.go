@@ -23,7 +23,7 @@ type BatchLedger interface {
 	RowsToDo(ctx context.Context, batch string, s ledger.RowState, limit int) ([]ledger.BatchRow, error)
 	NoteRow(ctx context.Context, batch string, was ledger.RowState, r ledger.BatchRow) error
 	CountRows(ctx context.Context, batch string) (map[ledger.RowState]int, error)
-	Create(ctx context.Context, w ledger.Wish) (closure.Closure, bool, error)
+	Create(ctx context.Context, w ledger.Wish, replies ...*ledger.Reply[closure.Closure]) (closure.Closure, bool, error)
 }
 
 // BatchQueue carries bites, and the first visits of what they start.

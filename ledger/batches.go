@@ -90,8 +90,8 @@ func bit(b bool) int {
 }
 
 // CreateBatch writes a batch and its rows in one transaction. Its ID, Total, State, Version and times are set here. Rows may
-// be refused already; the others wait.
-func (l *Ledger) CreateBatch(ctx context.Context, b Batch, rows []BatchRow) (Batch, error) {
+// be refused already; the others wait. A nil error means that all of it is on disk, and the replies.
+func (l *Ledger) CreateBatch(ctx context.Context, b Batch, rows []BatchRow, replies ...*Reply[Batch]) (Batch, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return b, fmt.Errorf("make an id: %w", err)
@@ -102,10 +102,16 @@ func (l *Ledger) CreateBatch(ctx context.Context, b Batch, rows []BatchRow) (Bat
 	if b.Partial && !b.DryRun {
 		b.State = BatchStarting
 	}
-	err = l.tx(ctx, func(tx *transaction) error { return l.createBatch(ctx, tx, b, rows) })
+	err = l.tx(ctx, func(tx *transaction) error {
+		if err := l.createBatch(ctx, tx, b, rows); err != nil {
+			return err
+		}
+		return reply(ctx, l, tx, b, replies)
+	})
 	if err != nil {
 		return b, fmt.Errorf("create batch: %w", err)
 	}
+	replied(replies)
 	return b, nil
 }
 

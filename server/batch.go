@@ -177,10 +177,23 @@ func (s *server) batch(ctx context.Context, in *batchInput, validate func(any) [
 			write[n] = ledger.BatchRow{N: n, AccountID: r.AccountID, State: ledger.RowRefused, Obstacles: string(o)}
 		}
 	}
-	if b, err = s.Ledger.CreateBatch(ctx, b, write); err != nil {
-		return nil, ledgerProblem(err)
+	b, err = s.Ledger.CreateBatch(ctx, b, write, answering(ctx, func(b ledger.Batch) (int, string, any) {
+		return http.StatusAccepted, batchPath(b), acceptedBatch(b, bad, total)
+	}))
+	if err != nil {
+		p := ledgerProblem(err)
+		if p.Code == ledgerDown.code {
+			_ = p.hinting("Ask again with the same Idempotency-Key: then it is one batch, whatever became of the first try.")
+		}
+		return nil, p
 	}
 	s.scheduleBatch(ctx, b)
+	return &batchOutput{Location: batchPath(b), Body: acceptedBatch(b, bad, total)}, nil
+}
+
+func batchPath(b ledger.Batch) string { return "/api/account-closure/batch/" + b.ID }
+
+func acceptedBatch(b ledger.Batch, bad []RowProblem, total int) Accepted {
 	out := Accepted{BatchID: b.ID, State: b.State, DryRun: b.DryRun, Partial: b.Partial, Total: b.Total, Rows: bad, RowsTotal: total}
 	switch {
 	case b.DryRun:
@@ -190,7 +203,7 @@ func (s *server) batch(ctx context.Context, in *batchInput, validate func(any) [
 	default:
 		out.Message = "The batch is accepted: all accounts are checked, and then all are started if each can be closed."
 	}
-	return &batchOutput{Location: "/api/account-closure/batch/" + b.ID, Body: out}, nil
+	return out
 }
 
 // scheduleBatch asks for the first bite. The batch is written down, so that the sweep makes up for it.

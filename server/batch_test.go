@@ -344,3 +344,15 @@ func TestTenThousandRowsAreAcceptedAtOnce(t *testing.T) {
 		t.Error("the log names customers")
 	}
 }
+
+func TestABatchAskedForAgainIsOne(t *testing.T) {
+	b, work := working(t)
+	body := batchOf(b.good(2))
+	first := b.do("POST", "/api/account-closure/batch", body, "Idempotency-Key", "monday")
+	work()
+	second := b.do("POST", "/api/account-closure/batch", body, "Idempotency-Key", "monday") // the accounts have open closures by now
+	if first.status != 202 || second.status != 202 || first.text != second.text || second.header.Get("Location") != first.header.Get("Location") {
+		t.Errorf("answered %d %s and %d %s", first.status, first.text, second.status, second.text)
+	}
+	b.do("POST", "/api/account-closure/batch", body).problem(422, "batch_invalid")
+}
