@@ -17,12 +17,12 @@ import (
 	"closeout/server"
 )
 
-var batchSize = flag.Int("batch", 0, "accounts of TestRealBatch, with a day of 120 s; 0: the short form, 200 and a day of 6 s")
+var batchSize = flag.Int("batch", 0, "accounts of TestRealBatch, with a day of 120 s; 0: the short form, 200 and a day of 4 s")
 
 // A batch of cash-only accounts on real servers and processes: a dry run, then the start, then each closure to its end. In the
 // middle of the start a worker is killed and Redis is emptied: nothing is lost, and each account is paid out once.
 func TestRealBatch(t *testing.T) {
-	n, day := 200, 6*time.Second
+	n, day := 200, 4*time.Second
 	if *batchSize > 0 {
 		n, day = *batchSize, 2*time.Minute
 	}
@@ -72,7 +72,7 @@ func TestRealBatch(t *testing.T) {
 	if p.Rows.Started != n || p.Closures.Total != n {
 		t.Fatalf("the batch came to %+v", p)
 	}
-	limit := time.Now().Add(15 * day)
+	limit := time.Now().Add(25 * day)
 	for said := time.Now(); !p.Finished; p = progress(id) {
 		if time.Since(said) > day/2 {
 			said = time.Now()
