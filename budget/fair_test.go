@@ -37,12 +37,12 @@ type fair struct {
 // visitsOfOne is how many visits a closure makes one right after the other: liquidation, settlement, withdrawal.
 const visitsOfOne = 3
 
-func (f *fair) put(c closure.Closure) {
+func (f *fair) put(ctx context.Context, c closure.Closure) {
 	f.Helper()
 	f.mu.Lock()
 	f.open[c.ID] = c
 	f.mu.Unlock()
-	if err := f.queue.Schedule(f.Context(), c); err != nil {
+	if err := f.queue.Schedule(ctx, c); err != nil {
 		f.Error(err)
 	}
 }
@@ -66,7 +66,7 @@ func (f *fair) visit(ctx context.Context, t *asynq.Task) error {
 		f.mu.Lock()
 		f.looks++
 		f.mu.Unlock()
-		f.put(c)
+		f.put(ctx, c)
 		return nil
 	}
 	if err != nil {
@@ -82,7 +82,7 @@ func (f *fair) visit(ctx context.Context, t *asynq.Task) error {
 	time.Sleep(400 * time.Millisecond) // the broker's time
 	if c.Looks++; c.Looks < visitsOfOne {
 		c.Version, c.Reason, c.LookBy, c.DueAt = c.Version+1, "", time.Time{}, time.Now()
-		f.put(c)
+		f.put(ctx, c)
 		return nil
 	}
 	f.mu.Lock()
@@ -120,7 +120,7 @@ func TestACrowdOfBulkCannotStarveWhatIsUrgent(t *testing.T) {
 			return closure.Closure{ID: fmt.Sprintf("%s-%05d", p, n), Version: 1, Token: "t", Priority: p, Phase: closure.Liquidation, State: closure.Running, DueAt: time.Now()}
 		}
 		for n := range bulk {
-			f.put(one(closure.Bulk, n))
+			f.put(t.Context(), one(closure.Bulk, n))
 		}
 		srv := worker.Server(worker.Options{Redis: rdb, Timing: closure.DefaultTiming, Log: b.log.logger()})
 		mux := asynq.NewServeMux()
@@ -131,8 +131,8 @@ func TestACrowdOfBulkCannotStarveWhatIsUrgent(t *testing.T) {
 		began := time.Now()
 		for n := range others {
 			time.Sleep(5 * time.Second)
-			f.put(one(closure.Urgent, n))
-			f.put(one(closure.Normal, n))
+			f.put(t.Context(), one(closure.Urgent, n))
+			f.put(t.Context(), one(closure.Normal, n))
 		}
 		for f.left(closure.Urgent) > 0 && time.Since(began) < time.Hour {
 			time.Sleep(time.Second)

@@ -228,7 +228,7 @@ func (w *bite) pay(ctx context.Context, r ledger.BatchRow, inTurn bool) (context
 func (w *bite) check(ctx context.Context, r ledger.BatchRow) error {
 	report, err := w.Readiness.Check(ctx, r.AccountID, r.RelationshipID)
 	if ctx.Err() != nil {
-		return nil // told to stop: nothing was learned
+		return ctx.Err() // told to stop: nothing was learned
 	}
 	away := err != nil && (alpaca.Unavailable(err) || alpaca.Unauthorized(err))
 	w.mu.Lock()

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"database/sql"
 	"strings"
 	"testing"
 	"time"
@@ -70,32 +71,40 @@ func TestRealTheListUsesItsIndexes(t *testing.T) {
 		{"search: part of a number (reads every row)", ledger.Filter{Text: "-012345"}, first},
 	} {
 		q, args := l.ListQuery(c.f, c.p)
-		rows, err := db.QueryContext(t.Context(), "EXPLAIN (ANALYZE, TIMING OFF) "+q, args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var plan strings.Builder
-		for rows.Next() {
-			var line string
-			if err := rows.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			plan.WriteString(line + "\n")
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		_, took, _ := strings.Cut(plan.String(), "Execution Time: ")
+		plan := explain(t, db, q, args)
+		_, took, _ := strings.Cut(plan, "Execution Time: ")
 		began := time.Now()
 		found, err := l.List(t.Context(), c.f, c.p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%-45s %2d rows, Postgres %s, in all %s", c.what, len(found), strings.TrimSpace(took), time.Since(began).Round(10*time.Microsecond))
-		if scans := strings.Contains(plan.String(), "Seq Scan"); scans && !strings.Contains(c.what, "every row") {
-			t.Errorf("%s reads every row:\n%s\n%s", c.what, q[strings.Index(q, "WHERE"):], plan.String())
-		} else if testing.Verbose() && strings.Contains(plan.String(), "Rows Removed") {
-			t.Log(plan.String())
+		if scans := strings.Contains(plan, "Seq Scan"); scans && !strings.Contains(c.what, "every row") {
+			t.Errorf("%s reads every row:\n%s\n%s", c.what, q[strings.Index(q, "WHERE"):], plan)
+		} else if testing.Verbose() && strings.Contains(plan, "Rows Removed") {
+			t.Log(plan)
 		}
 	}
+}
+
+// explain is how Postgres carried a query out.
+func explain(t *testing.T, db *sql.DB, q string, args []any) string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN (ANALYZE, TIMING OFF) "+q, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
 }

@@ -38,6 +38,9 @@ type bench struct {
 	sim     *sim.Sim
 	log     *safeBuffer
 
+	options   server.Options
+	readiness server.Readiness
+
 	mu        sync.Mutex
 	scheduled []closure.Closure
 	queueErr  error
@@ -95,6 +98,7 @@ func newBench(tb testing.TB, change ...func(*server.Options)) *bench {
 	for _, f := range change {
 		f(&o)
 	}
+	b.options, b.readiness = o, o.Readiness
 	b.handler, err = server.New(o)
 	must(tb, err)
 	return b

@@ -73,6 +73,75 @@ func FuzzRoutes(f *testing.F) {
 	})
 }
 
+// FuzzAPI: each route of the description, and what is near it, with any method, id, query, body and headers. No answer is a
+// 5xx, each ends, each refusal is a problem that has changed nothing, and the same Idempotency-Key is the same answer.
+func FuzzAPI(f *testing.F) {
+	b := newBench(f)
+	id, bank := b.account(sim.Spec{})
+	c := b.accepted(id, bank)
+	other, bank2 := b.account(sim.Spec{})
+	keys := []string{secret, b.key("reader", server.ScopeRead), b.key("writer", server.ScopeWrite), "co_sandbox_unknown", ""}
+	routes := b.routes(other, bank2)
+	for n, r := range routes {
+		for _, id := range []string{id, other, strings.ToUpper(id), c.ID, "42", "99999999-2222-4333-8444-555555555555", "%00", "..", ""} {
+			f.Add(uint8(n), r.method, id, "", r.body, "", "application/json", uint8(0))
+		}
+		f.Add(uint8(n), r.method, id, "limit=-1&cursor=%ff&status=x&after=9999999999999999999", r.body, "k"+r.OperationID, "text/html", uint8(0))
+		f.Add(uint8(n), r.method, id, "%zz", "{", "two words", "", uint8(1))
+		f.Add(uint8(n), "POST", id, "", "[]", "k", "application/json", uint8(2))
+		f.Add(uint8(n), "DELETE", id, "", "null", "k", "*/*", uint8(3))
+		f.Add(uint8(n), "HEAD", id, "", "", "", "\x00", uint8(4))
+		f.Add(uint8(n), r.method, id, "", strings.ReplaceAll(r.body, "true", "false"), strings.Repeat("k", 300), "application/json", uint8(0))
+		f.Add(uint8(n), r.method, id, "", strings.ReplaceAll(r.body, ":", ":[")+"]", "k2", "application/cbor", uint8(0))
+	}
+	db := b.beside()
+	before := b.digest(db)
+	f.Fuzz(func(t *testing.T, n uint8, method, id, query, body, once, accept string, key uint8) {
+		b.tb = t
+		r := routes[int(n)%len(routes)]
+		path := r.at(id, id)
+		u, err := url.ParseRequestURI(path)
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		u.RawQuery = query
+		presented := keys[int(key)%len(keys)]
+		ask := func() *httptest.ResponseRecorder {
+			req := httptest.NewRequest("GET", "/", strings.NewReader(body))
+			req.Method, req.URL, req.RequestURI = method, u, path
+			req.Header = http.Header{"X-Api-Key": {presented}, "Accept": {accept}, "Content-Type": {accept}, "Last-Event-Id": {once}}
+			if once != "" {
+				req.Header["Idempotency-Key"] = []string{once}
+			}
+			return b.serve(req, r.stream())
+		}
+		w := ask()
+		told := fmt.Sprintf("%s %q, key %d, Idempotency-Key %q, body %q: %d %s", method, u, int(key)%len(keys), once, body, w.Code, w.Body)
+		if w.Code >= 500 {
+			t.Fatal(told)
+		}
+		now := b.digest(db)
+		if w.Code >= 400 {
+			var p server.Problem
+			if w.Header().Get("Content-Type") != "application/problem+json" || method != "HEAD" && (json.Unmarshal(w.Body.Bytes(), &p) != nil || p.Code == "" || p.Status != w.Code) {
+				t.Fatalf("no problem: %s", told)
+			}
+		}
+		if (w.Code >= 400 || method == "GET" || method == "HEAD") && now != before {
+			t.Fatalf("%s\nit was %s\nit is  %s", told, before, now)
+		}
+		if method == "POST" && w.Code < 300 && once != "" {
+			if next := ask(); next.Code != w.Code || next.Body.String() != w.Body.String() || next.Header().Get("Idempotent-Replayed") != "true" || b.digest(db) != now {
+				t.Fatalf("%s\nand then: %d %s", told, next.Code, next.Body)
+			}
+		}
+		if presented == "" && w.Code < 400 && !r.open() {
+			t.Fatalf("without a key: %s", told)
+		}
+		before = now
+	})
+}
+
 // FuzzKeys: keys that are accepted can be sent in a header, have names and let no shorter secret in; a complaint shows
 // nothing of a secret.
 func FuzzKeys(f *testing.F) {
