@@ -35,6 +35,7 @@ type Closure struct {
 	Priority       Priority
 	NotBefore      time.Time
 	Actor          string // who asked
+	BatchID        string // of the batch that it was started by; empty: none
 
 	Phase   Phase
 	State   State

@@ -39,9 +39,13 @@ func (r *Runner) begin(ctx context.Context, v *Visit) (context.Context, error) {
 }
 
 // acts says whether a visit is likely to do something, and not only to look: the closure has just gone on to this phase, or
-// an instruction of it is on its way.
+// an instruction of it is on its way. So does the first visit of one that was asked for by itself: behind the looks of a batch
+// it would stand for an hour.
 func acts(c closure.Closure) bool {
 	reason := waitsFor(c)
+	if reason == closure.Accepted {
+		return c.Priority != closure.Bulk
+	}
 	return reason == "" || reason == closure.Sending || reason == closure.UnknownOutcome
 }
 

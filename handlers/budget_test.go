@@ -13,6 +13,7 @@ import (
 	"closeout/alpaca/sim"
 	"closeout/closure"
 	"closeout/internal/lab"
+	"closeout/ledger"
 )
 
 // purse is a budget that refuses as it is told to, and notes what it is asked.
@@ -237,4 +238,27 @@ func TestAPayoutRefusedForOurCredentialsIsMadeLater(t *testing.T) {
 			l.TB.Errorf("intents %v, want %v", got, want)
 		}
 	})
+}
+
+// The first visit of a closure that was asked for by itself goes before the queue of looks; a batch's stand in it.
+func TestTheFirstVisitOfABatchsClosureIsALook(t *testing.T) {
+	t.Parallel()
+	for priority, want := range map[closure.Priority]string{closure.Urgent: "ask", closure.Normal: "ask", closure.Bulk: "look"} {
+		p := &purse{refuse: func(string) *alpaca.HeldError { return busy(time.Minute, true) }}
+		bench(t, lab.Options{Budget: p}, func(l *lab.Lab) {
+			c, _, err := l.Ledger.Create(l.TB.Context(), ledger.Wish{AccountID: "a", RelationshipID: "bank", Priority: priority, Actor: "lab"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Deliver(c); err != nil || !slices.Equal(p.asked, []string{want}) {
+				t.Errorf("%s: it asked for %v: %v", priority, p.asked, err)
+			}
+			p.asked = nil
+			again := map[string]string{"ask": "ask", "look": "turn"}[want]
+			time.Sleep(2 * time.Minute)
+			if err := l.Deliver(l.Get(c.ID)); err != nil || !slices.Equal(p.asked, []string{again}) {
+				t.Errorf("%s, held before: it asked for %v: %v", priority, p.asked, err)
+			}
+		})
+	}
 }

@@ -19,7 +19,7 @@ import (
 var (
 	fixed = []string{
 		"id", "environment", "account_id", "confirmation", "user_id", "email", "cause",
-		"priority", "not_before", "actor", "created_at",
+		"priority", "not_before", "actor", "created_at", "batch_id",
 	}
 	moving = []string{
 		"relationship_id", "fingerprint", "phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
@@ -39,7 +39,7 @@ func fields(c *closure.Closure, memo *string) []any {
 func fixedFields(c *closure.Closure) []any {
 	return []any{
 		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
-		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt),
+		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID,
 	}
 }
 
@@ -90,11 +90,13 @@ type Wish struct {
 	NotBefore      time.Time
 	Expected       time.Time // the expected finish, for the first letter; zero: not known
 	Actor          string
+	BatchID        string // of the batch that asks, whose row BatchRow is started by it; empty: none does
+	BatchRow       int
 }
 
 // Create writes a closure, its first event and the notice of it in one transaction. Where the account has an open closure
 // already, that one is returned and created is false. A nil error means that the closure is on disk, and with a new closure
-// the replies.
+// the replies. ErrStale: the batch that asks is over, or its row was started before.
 func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.Closure]) (c closure.Closure, created bool, err error) {
 	now := l.clock.Now()
 	id, err := uuid.NewV7()
@@ -104,7 +106,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 	c = closure.Closure{
 		ID: id.String(), AccountID: w.AccountID, Environment: l.env, RelationshipID: w.RelationshipID,
 		Fingerprint: w.Fingerprint, UserID: w.UserID, Email: w.Email, Cause: w.Cause, Priority: w.Priority,
-		NotBefore: w.NotBefore, Actor: w.Actor, Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
+		NotBefore: w.NotBefore, Actor: w.Actor, BatchID: w.BatchID, Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
 		Token: newToken(), DueAt: now, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title,
 		CreatedAt: now, UpdatedAt: now, EnteredAt: now,
 		Confirmation: "CLA-" + now.Format("20060102150405") + "-" + w.AccountID[max(0, len(w.AccountID)-6):],
@@ -116,10 +118,11 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
 	// The row is born with its first event at the head of its history.
-	first, err := link(&c, closure.Event{
-		Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation,
-		Detail: map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority},
-	})
+	asked := map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority}
+	if w.BatchID != "" {
+		asked["batch_id"] = w.BatchID
+	}
+	first, err := link(&c, closure.Event{Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation, Detail: asked})
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
@@ -141,6 +144,9 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 			return err
 		}
 		created = true
+		if err := startRow(ctx, tx, w, c.ID); err != nil {
+			return err
+		}
 		if err := first.insert(ctx, tx); err != nil {
 			return err
 		}

@@ -30,7 +30,23 @@ const (
 	DepositPending    = "deposit_pending"
 	TransferUnderWay  = "transfer_under_way"
 	PositionsUnpriced = "positions_unpriced"
+	AccountUnknown    = "account_not_found"
+	ClosureOpen       = "closure_open"
 )
+
+// Unknown is what stands in the way of an account that the broker does not know; see ErrNoAccount.
+func Unknown() Obstacle {
+	return Obstacle{
+		Code: AccountUnknown, Text: "the broker knows no account of this id", Blocking: true, Hint: "Check the id, and whether the account belongs to this environment.",
+	}
+}
+
+// UnderWay is what stands in the way of a second closure of an account, beside the one with this id.
+func UnderWay(closureID string) Obstacle {
+	return Obstacle{
+		Code: ClosureOpen, Text: "the account has an open closure already, job " + closureID, Blocking: true, Hint: "Leave the account out: it is being closed.",
+	}
+}
 
 // judgeAccount looks at what the account is. false: the rest need not, and often cannot, be read.
 func (r *Report) judgeAccount(a alpaca.Account) bool {

@@ -38,6 +38,10 @@ var (
 	notAcceptable     = kind{"not_acceptable", http.StatusNotAcceptable, "answers are JSON", 0}
 	invalidRequest    = kind{"invalid_request", http.StatusUnprocessableEntity, "the request is not valid", 0}
 	badRequest        = kind{"bad_request", http.StatusBadRequest, "the request cannot be understood", 0}
+	batchInvalid      = kind{"batch_invalid", http.StatusUnprocessableEntity, "the batch is not valid", 0}
+	noBatch           = kind{"batch_not_found", http.StatusNotFound, "there is no such batch", 0}
+	batchOver         = kind{"batch_over", http.StatusConflict, "the batch is over", 0}
+	badCursor         = kind{"bad_cursor", http.StatusUnprocessableEntity, "the cursor does not belong here", 0}
 	badIdempotencyKey = kind{"idempotency_key_invalid", http.StatusUnprocessableEntity, "the Idempotency-Key cannot be used", 0}
 	otherRequest      = kind{"idempotency_key_reused", http.StatusUnprocessableEntity, "the Idempotency-Key belongs to another request", 0}
 	inFlight          = kind{"idempotency_key_in_flight", http.StatusConflict, "a request with this Idempotency-Key is at work", 2}
@@ -82,6 +86,8 @@ type Problem struct {
 	ClosureID string               `json:"closure_id,omitempty"`
 	Obstacles []readiness.Obstacle `json:"obstacles,omitempty" doc:"Everything that stands in the way of a closure"`
 	Errors    []Fault              `json:"errors,omitempty" doc:"What is wrong where"`
+	Rows      []RowProblem         `json:"rows,omitempty" doc:"Of a batch: the rows that are wrong, a hundred at the most"`
+	RowsTotal int                  `json:"rows_total,omitempty" doc:"Of a batch: how many rows are wrong"`
 
 	retry int
 	allow string

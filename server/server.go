@@ -36,7 +36,10 @@ type Options struct {
 	Ledger *ledger.Ledger
 
 	// Schedule asks for a closure's next visit. Its error is only logged: the sweep finds the row.
-	Schedule  func(context.Context, closure.Closure) error
+	Schedule func(context.Context, closure.Closure) error
+	// ScheduleBatch asks for a batch's first bite, as Schedule does. Nil: the sweep will.
+	ScheduleBatch func(context.Context, ledger.Batch) error
+
 	Readiness Readiness
 
 	// Keys are known beside those of the ledger. This field is optional.
@@ -126,7 +129,7 @@ func New(o Options) (http.Handler, error) {
 func describe(schemas huma.Registry) {
 	all := schemas.Map()
 	for name, schema := range all {
-		if !strings.HasSuffix(name, "Body") {
+		if !strings.HasSuffix(name, "Body") { // a request's, in which nothing unknown is taken
 			schema.AdditionalProperties = nil
 		}
 	}
@@ -199,4 +202,6 @@ func (s *server) register(api huma.API) {
 	}, s.ready)
 	s.registerCommands(api)
 	s.registerQueues(api)
+	s.registerList(api)
+	s.registerBatch(api)
 }

@@ -54,38 +54,23 @@ func NewQueue(rdb redis.UniversalClient, clock closure.Clock, timeout time.Durat
 	}
 }
 
-// Schedule enqueues the visit of the closure's present version, due at its due time. It never runs early: Asynq cuts a
-// due time to whole seconds, so it is rounded up to the next. ErrConflict: the task is there already.
+// Schedule enqueues the visit of the closure's present version, due at its due time. It never runs early. ErrConflict: the
+// task is there already.
 func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
 	p := PayloadOf(c)
 	body, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	opts := []asynq.Option{
-		asynq.TaskID(p.ID()), asynq.Queue(QueueFor(c.Priority)), asynq.MaxRetry(MaxRetry), asynq.Timeout(q.timeout),
-	}
-	now := time.Now()
-	if wait := q.clock.Machine(c.DueAt.Sub(q.clock.At(now))); wait > 0 {
-		at := now.Add(wait)
-		if whole := at.Truncate(time.Second); whole.Before(at) {
-			at = whole.Add(time.Second)
-		}
-		opts = append(opts, asynq.ProcessIn(at.Sub(now)))
-	}
-	_, err = q.client.EnqueueContext(ctx, asynq.NewTask(TypeOf(c.Phase), body), opts...)
-	if errors.Is(err, asynq.ErrTaskIDConflict) {
-		return ErrConflict
-	}
-	if err != nil {
-		return fmt.Errorf("schedule %s: %w", p.ID(), err)
-	}
-	return nil
+	return q.enqueue(ctx, asynq.NewTask(TypeOf(c.Phase), body), p.ID(), QueueFor(c.Priority), q.clock.Machine(c.DueAt.Sub(q.clock.Now())))
 }
 
 // Look says where the task of the closure's present version stands.
 func (q *Queue) Look(ctx context.Context, c closure.Closure) (Seen, error) {
-	queue, id := QueueFor(c.Priority), PayloadOf(c).ID()
+	return q.look(ctx, QueueFor(c.Priority), PayloadOf(c).ID())
+}
+
+func (q *Queue) look(ctx context.Context, queue, id string) (Seen, error) {
 	info, err := q.inspector.GetTaskInfo(queue, id)
 	if errors.Is(err, asynq.ErrQueueNotFound) { // Redis was emptied; the task may be there again
 		if err := Register(ctx, q.rdb); err != nil {

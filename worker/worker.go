@@ -22,7 +22,8 @@ import (
 type Options struct {
 	Redis       redis.UniversalClient // the caller's; RepairAcks must have been called on it
 	Runner      *handlers.Runner
-	Streams     *Streams // nil: the broker's event streams are not read
+	Batches     *handlers.Batches // nil: batches are left to other workers
+	Streams     *Streams          // nil: the broker's event streams are not read
 	Timing      closure.Timing
 	Concurrency int // visits at once; 0: 20
 
@@ -53,6 +54,12 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 		mux.HandleFunc(tasks.TypeOf(s.Phase), r.ProcessTask)
 	}
 	return mux
+}
+
+// MuxBatches routes the bites of batches.
+func MuxBatches(mux *asynq.ServeMux, b *handlers.Batches) {
+	mux.HandleFunc(tasks.BatchChecks, b.ProcessTask)
+	mux.HandleFunc(tasks.BatchStarts, b.ProcessTask)
 }
 
 // Server makes the Asynq server, not yet started.
@@ -120,13 +127,20 @@ func Run(ctx context.Context, o Options) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := asynq.NewServerFromRedisClient(o.Redis, Config(base, o))
-	if err := srv.Start(p.counted(Mux(o.Runner))); err != nil {
+	mux := Mux(o.Runner)
+	if o.Batches != nil {
+		MuxBatches(mux, o.Batches)
+	}
+	if err := srv.Start(p.counted(mux)); err != nil {
 		return fmt.Errorf("start asynq: %w", err)
 	}
 	p.stage.Store(working)
 	o.Log.Info("working")
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
+	if o.Batches != nil {
+		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { batches(ctx, o) }) })
+	}
 	if o.Streams != nil {
 		p.open.Go(func() { o.Streams.Run(ctx) })
 	}
@@ -254,5 +268,11 @@ func forget(ctx context.Context, some func(context.Context, int) (int, error)) e
 func letters(ctx context.Context, o Options) {
 	if _, err := o.Runner.Deliver(ctx); err != nil && ctx.Err() == nil {
 		o.Log.WithError(err).Warn("the delivery of letters stopped early; the next one goes on")
+	}
+}
+
+func batches(ctx context.Context, o Options) {
+	if err := o.Batches.Sweep(ctx); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the sweep of batches stopped early; the next one goes on")
 	}
 }

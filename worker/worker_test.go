@@ -50,6 +50,19 @@ func TestEveryPhaseOfTheRoadIsRouted(t *testing.T) {
 	}
 }
 
+func TestBitesAreRouted(t *testing.T) {
+	t.Parallel()
+	mux := asynq.NewServeMux()
+	worker.MuxBatches(mux, &handlers.Batches{Log: silent()})
+	for _, typ := range []string{tasks.BatchChecks, tasks.BatchStarts} {
+		task := asynq.NewTask(typ, []byte("no payload"))
+		h, pattern := mux.Handler(task)
+		if err := h.ProcessTask(t.Context(), task); pattern != typ || !errors.Is(err, asynq.SkipRetry) {
+			t.Errorf("%s is routed by %q: %v", typ, pattern, err)
+		}
+	}
+}
+
 func TestARetryWaitsTwiceAsLongEachTimeGiveOrTakeAHalf(t *testing.T) {
 	t.Parallel()
 	for _, first := range []time.Duration{closure.DefaultTiming.Backoff, closure.ShortTiming.Backoff} {

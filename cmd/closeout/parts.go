@@ -106,12 +106,17 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 			}
 			return found
 		},
-		Readiness: budgeted{&readiness.Checker{
-			Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock,
-		}, p.budget},
+		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
+			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+		},
 		Queues:     p.queue.Sizes,
+		Readiness:  budgeted{p.checker(), p.budget},
 		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
 	})
+}
+
+func (p *parts) checker() *readiness.Checker {
+	return &readiness.Checker{Broker: p.broker, Calendar: p.almanac.Calendar, Policy: p.policy, Clock: p.clock}
 }
 
 // budgeted takes the calls of a check at once: an account that is half read is calls for nothing.
@@ -147,6 +152,9 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+		},
+		Batches: &handlers.Batches{
+			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
 	}
 }

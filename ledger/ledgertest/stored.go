@@ -40,7 +40,7 @@ var stored = map[string]func(*bench){
 			return b.get(c.ID)
 		}
 		w := wish("a")
-		w.NotBefore, w.Priority = odd, closure.Urgent
+		w.NotBefore, w.Priority, w.BatchID = odd, closure.Urgent, b.ready(b.batch(1, nil)).ID
 		c, _, err := b.l.Create(b.Context(), w)
 		c = check(c, err)
 		memo := closure.Memo{
@@ -292,7 +292,7 @@ var stored = map[string]func(*bench){
 	},
 
 	"ManyProcessesOpenAnEmptyDatabaseAtOnce": func(b *bench) {
-		for _, table := range []string{"api_keys", "idempotency_keys", "streams", "trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
+		for _, table := range []string{"batch_rows", "batches", "idempotency_keys", "api_keys", "streams", "trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
 			if _, err := b.db.SQL.ExecContext(b.Context(), "DROP TABLE "+table); err != nil {
 				b.Fatal(err)
 			}
