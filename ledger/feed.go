@@ -104,6 +104,18 @@ func (l *Ledger) FeedAt(ctx context.Context, id string) (at Cursor, account stri
 	return at, account, nil
 }
 
+// FeedLast is the last event of the feed up to a place. ErrNotFound: there is none.
+func (l *Ledger) FeedLast(ctx context.Context, upTo Cursor) (Told, error) {
+	t, _, err := scanTold(l.db.QueryRowContext(ctx, "SELECT "+toldColumns+" WHERE c.environment = $1 AND e.feed <= $2 ORDER BY e.feed DESC LIMIT 1", string(l.env), int64(upTo)))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return t, ErrNotFound
+	case err != nil:
+		return t, fmt.Errorf("look up the last event: %w", err)
+	}
+	return t, nil
+}
+
 // FeedBefore is the place before a closure's first event.
 func (l *Ledger) FeedBefore(ctx context.Context, c closure.Closure) (Cursor, error) {
 	var first Cursor
