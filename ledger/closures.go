@@ -93,8 +93,9 @@ type Wish struct {
 }
 
 // Create writes a closure, its first event and the notice of it in one transaction. Where the account has an open closure
-// already, that one is returned and created is false. A nil error means that the closure is on disk.
-func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created bool, err error) {
+// already, that one is returned and created is false. A nil error means that the closure is on disk, and with a new closure
+// the replies.
+func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.Closure]) (c closure.Closure, created bool, err error) {
 	now := l.clock.Now()
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -142,7 +143,10 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 		if err := l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected); err != nil {
 			return err
 		}
-		return l.setStatus(ctx, tx, closure.Closure{}, &c)
+		if err := l.setStatus(ctx, tx, closure.Closure{}, &c); err != nil {
+			return err
+		}
+		return reply(ctx, l, tx, c, replies)
 	}
 	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
 	for range 3 {
@@ -153,6 +157,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish) (c closure.Closure, created
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
+	replied(replies)
 	return c, created, nil
 }
 

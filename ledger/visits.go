@@ -180,8 +180,10 @@ func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change,
 }
 
 // Command locks the row, reads its intents and lets decide make the change, in one transaction: what it decides on can't
-// move under it. A NotAllowedError of decide or of Apply is returned as it is.
-func (l *Ledger) Command(ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error)) (closure.Closure, error) {
+// move under it. A NotAllowedError of decide or of Apply is returned as it is. The replies are written with the change.
+func (l *Ledger) Command(
+	ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error), replies ...*Reply[closure.Closure],
+) (closure.Closure, error) {
 	var next closure.Closure
 	err := l.tx(ctx, func(tx *transaction) error {
 		c, err := l.lock(ctx, tx, id)
@@ -208,10 +210,14 @@ func (l *Ledger) Command(ctx context.Context, id string, decide func(closure.Clo
 				return err
 			}
 		}
-		return l.write(ctx, tx, c, &next, ev)
+		if err := l.write(ctx, tx, c, &next, ev); err != nil {
+			return err
+		}
+		return reply(ctx, l, tx, next, replies)
 	})
 	if err != nil {
 		return next, fmt.Errorf("command: %w", err)
 	}
+	replied(replies)
 	return next, nil
 }

@@ -133,11 +133,16 @@ type answer struct {
 
 func (b *bench) do(method, path, body string, header ...string) answer {
 	b.tb.Helper()
+	return b.with(context.Background(), method, path, body, header...)
+}
+
+func (b *bench) with(ctx context.Context, method, path, body string, header ...string) answer {
+	b.tb.Helper()
 	var r io.Reader
 	if body != "" {
 		r = strings.NewReader(body)
 	}
-	req := httptest.NewRequest(method, path, r)
+	req := httptest.NewRequestWithContext(ctx, method, path, r)
 	req.Header.Set("X-API-Key", secret)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")

@@ -94,11 +94,16 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 		return nil, internal.problem("The log has the cause under the request_id.").because(errors.New("readiness: no obstacle, and neither bank nor holdings"))
 	}
 	finish := s.Readiness.Finish(report, start)
+	accepted := func(c closure.Closure) Initiated {
+		out := s.initiated(c, finish, "The closure is accepted.")
+		out.Transfers, out.Payout, out.Obstacles = &report.Transfers, &report.Estimate, report.Obstacles
+		return out
+	}
 	c, created, err := s.Ledger.Create(ctx, ledger.Wish{
 		AccountID: account, RelationshipID: bank, Fingerprint: report.Bank.Fingerprint,
 		UserID: in.Body.UserID, Email: in.Body.Email, Cause: in.Body.Reason,
 		Priority: closure.Priority(in.Body.Priority), NotBefore: start, Expected: finish, Actor: "api:" + entryOf(ctx).key,
-	})
+	}, answering(ctx, func(c closure.Closure) (int, string, any) { return http.StatusAccepted, jobPath(c), accepted(c) }))
 	if err != nil {
 		return nil, ledgerProblem(err)
 	}
@@ -106,11 +111,10 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 		return s.again(ctx, c, bank)
 	}
 	s.schedule(ctx, c)
-
-	out := s.initiated(c, finish, "The closure is accepted.")
-	out.Transfers, out.Payout, out.Obstacles = &report.Transfers, &report.Estimate, report.Obstacles
-	return &initiateOutput{Status: http.StatusAccepted, Location: "/api/job-status/" + c.ID, Body: out}, nil
+	return &initiateOutput{Status: http.StatusAccepted, Location: jobPath(c), Body: accepted(c)}, nil
 }
+
+func jobPath(c closure.Closure) string { return "/api/job-status/" + c.ID }
 
 // schedule asks for the first visit. A client that hung up has been promised it all the same.
 func (s *server) schedule(ctx context.Context, c closure.Closure) {
@@ -138,7 +142,7 @@ func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*in
 		message = fmt.Sprintf("The closure is open already and %s: %s.", c.State, c.Why)
 	}
 	out := s.initiated(c, s.Readiness.Expect(c, intents), message)
-	return &initiateOutput{Status: http.StatusOK, Location: "/api/job-status/" + c.ID, Body: out}, nil
+	return &initiateOutput{Status: http.StatusOK, Location: jobPath(c), Body: out}, nil
 }
 
 func (s *server) initiated(c closure.Closure, finish time.Time, message string) Initiated {
@@ -188,6 +192,10 @@ func (s *server) validate(b InitiateBody) (time.Time, error) {
 }
 
 func ledgerProblem(err error) *Problem {
+	if errors.Is(err, ledger.ErrInFlight) {
+		return inFlight.problem("The first request with this Idempotency-Key has not ended yet.").
+			hinting("Ask again after the time in Retry-After, with the same key: you get the first one's answer.")
+	}
 	return ledgerDown.problem("The ledger does not answer, so that nothing can be promised now.").
 		hinting("Ask again: the same wish twice is one closure.").because(err)
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
+
+	"closeout/ledger"
 )
 
 // maxBody is the largest body, in bytes, that an operation takes which does not say otherwise (withBody).
@@ -23,9 +25,10 @@ type entry struct {
 	requestID string
 	key       string // the name of the API key
 	scopes    []Scope
-	code      string // of the problem answered
-	cause     error  // of the problem, for the log alone
-	scheduled error  // why the queue did not take a visit; the sweep will give it one
+	reserved  *ledger.Reservation // of its Idempotency-Key; nil: it has none
+	code      string              // of the problem answered
+	cause     error               // of the problem, for the log alone
+	scheduled error               // why the queue did not take a visit; the sweep will give it one
 }
 
 type entryKey struct{}

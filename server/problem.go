@@ -23,31 +23,34 @@ type kind struct {
 
 // One row for each kind of problem.
 var (
-	noKey            = kind{"no_key", http.StatusUnauthorized, "an API key is needed", 0}
-	wrongKey         = kind{"wrong_key", http.StatusUnauthorized, "the API key is not known", 0}
-	scopeMissing     = kind{"scope_missing", http.StatusForbidden, "the API key may not do this", 0}
-	crossOrigin      = kind{"cross_origin", http.StatusForbidden, "the request comes from another site", 0}
-	noRoute          = kind{"route_not_found", http.StatusNotFound, "there is nothing at this address", 0}
-	noMethod         = kind{"method_not_allowed", http.StatusMethodNotAllowed, "this address does not take this method", 0}
-	malformedBody    = kind{"malformed_body", http.StatusBadRequest, "the body cannot be read", 0}
-	bodyTooLarge     = kind{"body_too_large", http.StatusRequestEntityTooLarge, "the body is too large", 0}
-	bodyTooSlow      = kind{"body_too_slow", http.StatusRequestTimeout, "the body did not come in time", 0}
-	unsupportedMedia = kind{"unsupported_media_type", http.StatusUnsupportedMediaType, "the body must be JSON", 0}
-	notAcceptable    = kind{"not_acceptable", http.StatusNotAcceptable, "answers are JSON", 0}
-	invalidRequest   = kind{"invalid_request", http.StatusUnprocessableEntity, "the request is not valid", 0}
-	badRequest       = kind{"bad_request", http.StatusBadRequest, "the request cannot be understood", 0}
-	notConfirmed     = kind{"not_confirmed", http.StatusUnprocessableEntity, "the closure is not confirmed", 0}
-	noAccount        = kind{"account_not_found", http.StatusNotFound, "there is no such account", 0}
-	noClosure        = kind{"closure_not_found", http.StatusNotFound, "the account has no closure", 0}
-	noJob            = kind{"job_not_found", http.StatusNotFound, "there is no such job", 0}
-	unknownEvent     = kind{"unknown_event", http.StatusUnprocessableEntity, "there is no such event to go on after", 0}
-	otherBank        = kind{"other_bank", http.StatusConflict, "the account is being closed to another bank", 0}
-	cannotClose      = kind{"cannot_close", http.StatusConflict, "the account cannot be closed", 0}
-	brokerUnreadable = kind{"broker_unreadable", http.StatusServiceUnavailable, "the broker cannot be read", 30}
-	ledgerDown       = kind{"ledger_unavailable", http.StatusServiceUnavailable, "the ledger does not answer", 5}
-	tooManyStreams   = kind{"too_many_streams", http.StatusServiceUnavailable, "too many streams are open", 10}
-	notReady         = kind{"not_ready", http.StatusServiceUnavailable, "the service is not ready", 5}
-	internal         = kind{"internal", http.StatusInternalServerError, "something went wrong here", 0}
+	noKey             = kind{"no_key", http.StatusUnauthorized, "an API key is needed", 0}
+	wrongKey          = kind{"wrong_key", http.StatusUnauthorized, "the API key is not known", 0}
+	scopeMissing      = kind{"scope_missing", http.StatusForbidden, "the API key may not do this", 0}
+	crossOrigin       = kind{"cross_origin", http.StatusForbidden, "the request comes from another site", 0}
+	noRoute           = kind{"route_not_found", http.StatusNotFound, "there is nothing at this address", 0}
+	noMethod          = kind{"method_not_allowed", http.StatusMethodNotAllowed, "this address does not take this method", 0}
+	malformedBody     = kind{"malformed_body", http.StatusBadRequest, "the body cannot be read", 0}
+	bodyTooLarge      = kind{"body_too_large", http.StatusRequestEntityTooLarge, "the body is too large", 0}
+	bodyTooSlow       = kind{"body_too_slow", http.StatusRequestTimeout, "the body did not come in time", 0}
+	unsupportedMedia  = kind{"unsupported_media_type", http.StatusUnsupportedMediaType, "the body must be JSON", 0}
+	notAcceptable     = kind{"not_acceptable", http.StatusNotAcceptable, "answers are JSON", 0}
+	invalidRequest    = kind{"invalid_request", http.StatusUnprocessableEntity, "the request is not valid", 0}
+	badRequest        = kind{"bad_request", http.StatusBadRequest, "the request cannot be understood", 0}
+	badIdempotencyKey = kind{"idempotency_key_invalid", http.StatusUnprocessableEntity, "the Idempotency-Key cannot be used", 0}
+	otherRequest      = kind{"idempotency_key_reused", http.StatusUnprocessableEntity, "the Idempotency-Key belongs to another request", 0}
+	inFlight          = kind{"idempotency_key_in_flight", http.StatusConflict, "a request with this Idempotency-Key is at work", 2}
+	notConfirmed      = kind{"not_confirmed", http.StatusUnprocessableEntity, "the closure is not confirmed", 0}
+	noAccount         = kind{"account_not_found", http.StatusNotFound, "there is no such account", 0}
+	noClosure         = kind{"closure_not_found", http.StatusNotFound, "the account has no closure", 0}
+	noJob             = kind{"job_not_found", http.StatusNotFound, "there is no such job", 0}
+	unknownEvent      = kind{"unknown_event", http.StatusUnprocessableEntity, "there is no such event to go on after", 0}
+	otherBank         = kind{"other_bank", http.StatusConflict, "the account is being closed to another bank", 0}
+	cannotClose       = kind{"cannot_close", http.StatusConflict, "the account cannot be closed", 0}
+	brokerUnreadable  = kind{"broker_unreadable", http.StatusServiceUnavailable, "the broker cannot be read", 30}
+	ledgerDown        = kind{"ledger_unavailable", http.StatusServiceUnavailable, "the ledger does not answer", 5}
+	tooManyStreams    = kind{"too_many_streams", http.StatusServiceUnavailable, "too many streams are open", 10}
+	notReady          = kind{"not_ready", http.StatusServiceUnavailable, "the service is not ready", 5}
+	internal          = kind{"internal", http.StatusInternalServerError, "something went wrong here", 0}
 )
 
 // obstacleKinds are the obstacles for which initiate refuses: 422 where the request asks for what can never be, 409 where
@@ -189,6 +192,9 @@ func init() {
 	huma.DefaultArrayNullable = false
 }
 
+// endedEarly are huma's words for a client that went away half-way.
+const endedEarly = "cannot read request body"
+
 // fromHuma turns what huma found wrong into a problem. The offending values are left out: they can be a customer's.
 func fromHuma(status int, message string, errs ...error) huma.StatusError {
 	err := errors.Join(errs...)
@@ -211,7 +217,7 @@ func fromHuma(status int, message string, errs ...error) huma.StatusError {
 		p.Errors = faults(errs)
 		return p
 	case http.StatusInternalServerError:
-		if message == "cannot read request body" { // huma's words for a client that went away half-way
+		if message == endedEarly {
 			return malformedBody.problem("The body ended early.").because(err)
 		}
 	}

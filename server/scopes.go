@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -47,9 +48,12 @@ func withBody(metadata map[string]any, largest int64) map[string]any {
 
 // rule is what is asked of a request before its operation sees it.
 type rule struct {
-	scope   Scope
-	maxBody int64
+	scope    Scope
+	maxBody  int64
+	patience time.Duration // with the body
 }
+
+var ordinary = rule{ScopeOperate, maxBody, 5 * time.Second}
 
 // rules are those of the operations, by method and gin's path.
 type rules map[string]rule
@@ -59,22 +63,28 @@ func (r rules) of(c *gin.Context) rule {
 	if one, ok := r[c.Request.Method+" "+c.FullPath()]; ok {
 		return one
 	}
-	return rule{ScopeOperate, maxBody}
+	return ordinary
 }
 
 // learn takes an operation's rule from its Metadata, and writes it into the operation's description.
 func (r rules) learn(_ *huma.OpenAPI, op *huma.Operation) {
-	one := rule{ScopeOperate, maxBody}
+	one := ordinary
 	if s, ok := op.Metadata[metaScope].(Scope); ok {
 		one.scope = s
 	}
 	if n, ok := op.Metadata[metaMaxBody].(int64); ok {
 		one.maxBody = n
 	}
+	if op.BodyReadTimeout > 0 {
+		one.patience = op.BodyReadTimeout
+	}
 	r[op.Method+" "+ginPath(op.Path)] = one
 	op.MaxBodyBytes = one.maxBody + 1 // the reader below it refuses what is larger than maxBody
 	if op.Security != nil {           // it is open to all
 		return
+	}
+	if op.Method == http.MethodPost {
+		describeOnce(op)
 	}
 	op.Security = []map[string][]string{{"key": {string(one.scope)}}, {"bearer": {string(one.scope)}}}
 	if like := op.Responses[strconv.Itoa(http.StatusUnauthorized)]; like != nil {

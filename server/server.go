@@ -94,7 +94,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.scoped, s.limit)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})

@@ -133,7 +133,7 @@ func (b budgeted) Check(ctx context.Context, account, relationship string) (read
 
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	return worker.Options{
-		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Hurry: hurried(ctx), Log: p.log,
+		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
