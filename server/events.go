@@ -41,7 +41,7 @@ func (s *server) registerLive(api huma.API) {
 		}}
 	}
 	resume := " A client that was cut off, or told to come back by the stream's end, asks again with the last id in `Last-Event-ID`, on any server: nothing is missed and nothing comes twice. " +
-		"An id that this ledger never gave, or that a restore took back, is refused with 422 `unknown_event`: read `progress` anew then. A stream ends within a minute after its key was revoked or has expired."
+		"An id that this ledger never gave, or that a restore took back, is refused with 422 `unknown_event`: read `progress` anew then. A stream ends within a minute after its key was revoked."
 	huma.Register(api, huma.Operation{
 		OperationID: "events-of-account", Method: http.MethodGet, Path: "/api/account-closure/events/{account_id}", Tags: []string{"Closures"},
 		Summary:     "What happens to an account's closure, live",
@@ -218,17 +218,6 @@ func (w sse) run(ctx context.Context, s *server, from *live.Stream, id string) {
 			return
 		}
 	}
-}
-
-// stillAdmitted looks the request's key up again: it may have been revoked since, or have expired.
-func (s *server) stillAdmitted(c *gin.Context) bool {
-	presented := c.GetHeader("X-API-Key")
-	if presented == "" {
-		_, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
-		presented = strings.TrimSpace(token)
-	}
-	_, scopes, ok := s.Keys.who(presented)
-	return ok && allow(scopes, s.rules.of(c).scope)
 }
 
 func (w sse) write(text string) error {

@@ -96,9 +96,14 @@ type reader struct {
 // listen opens a stream. The answer must be one.
 func (s serving) listen(t *testing.T, path, lastID string) *reader {
 	t.Helper()
+	return s.listenWith(t, secret, path, lastID)
+}
+
+func (s serving) listenWith(t *testing.T, key, path, lastID string) *reader {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://closeout.test"+path, nil)
 	must(t, err)
-	req.Header.Set("X-API-Key", secret)
+	req.Header.Set("X-API-Key", key)
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
@@ -438,6 +443,31 @@ func TestStreamsAreCountedAndEnd(t *testing.T) {
 			t.Errorf("the stream ended after %s with %v, comments %q", time.Since(began), err, second.comments)
 		}
 		_ = first.body.Close()
+		synctest.Wait()
+	})
+}
+
+func TestAStreamEndsWithItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLife(t)
+		s := l.server()
+		c := l.begin(1)
+		l.more(c, "order 0d18ae51-3c94-4511-b209-101e16664161 of "+c.AccountID)
+		key := l.key("reader", server.ScopeRead)
+		quiet := s.listenWith(t, key, allEvents+"/"+c.AccountID, "")
+		quiet.must()
+		if e := quiet.must(); e.data.Actor != "" || e.data.Text != "order …664161 of "+c.AccountID || e.data.Waiting.Why != e.data.Text {
+			t.Errorf("to a reader: %+v", e.data)
+		}
+		began := time.Now()
+		must(t, l.ledger.RevokeKey(t.Context(), "reader"))
+		if e, err := quiet.next(); !errors.Is(err, io.EOF) || !strings.Contains(strings.Join(quiet.comments, "\n"), "key") {
+			t.Errorf("%+v, %v, comments %q", e, err, quiet.comments)
+		}
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it ended %s after the key", took)
+		}
+		_ = s.Close()
 		synctest.Wait()
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Keys are the API keys that the server knows, hashed. The zero value lets nobody in.
+// Keys are the API keys that the server knows from its settings, hashed. The zero value lets nobody in.
 type Keys struct{ all []apiKey }
 
 type apiKey struct {

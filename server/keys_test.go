@@ -57,7 +57,7 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 	if err == nil {
 		t.Fatal("a server of nothing")
 	}
-	for _, want := range []string{"Keys", "Ledger", "Readiness", "Schedule"} {
+	for _, want := range []string{"Ledger", "Readiness", "Schedule"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %s", err, want)
 		}

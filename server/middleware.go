@@ -146,19 +146,24 @@ func (s *server) guard(c *gin.Context) {
 	if !api && !monitored(r) {
 		return
 	}
-	presented := r.Header.Get("X-API-Key")
-	if presented == "" {
-		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-			presented = strings.TrimSpace(token)
-		}
-	}
+	presented := presentedKey(r)
 	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
 		_, presented, _ = r.BasicAuth()
 	}
-	name, scopes, ok := s.Keys.who(presented)
-	if ok {
-		e := entryOf(r.Context())
-		e.key, e.scopes = name, scopes
+	e := entryOf(r.Context())
+	var ok bool
+	if e.key, e.scopes, ok = s.Keys.who(presented); ok {
+		return
+	}
+	k, ok, err := s.ring.who(r.Context(), presented)
+	if err != nil {
+		ledgerProblem(err).write(c.Writer, r)
+		c.Abort()
+		return
+	}
+	if ok && !k.revoked {
+		e.key, e.scopes = k.name, k.scopes
+		s.ring.used(r.Context(), k.id)
 		return
 	}
 	if api {
@@ -167,11 +172,40 @@ func (s *server) guard(c *gin.Context) {
 		c.Header("WWW-Authenticate", `Basic realm="closeout: any name, and an API key as the password", charset="UTF-8"`)
 	}
 	p := wrongKey.problem("The API key is not one of this service's.").hinting("Check the key for a cut or a stray blank, and whether it is meant for this environment.")
+	if ok { // whoever has it has had a good key: that it is one no more helps them little, and its owner much
+		p = revokedKey.problem("The API key " + k.name + " was revoked.").hinting("Ask who runs this service for a new one.")
+	}
 	if presented == "" {
 		p = noKey.problem("The request has no API key.").hinting("Send it as the header X-API-Key: …, or as Authorization: Bearer ….")
 	}
 	p.write(c.Writer, r)
 	c.Abort()
+}
+
+// presentedKey is the secret that a request brings, "" if none.
+func presentedKey(r *http.Request) string {
+	if key := r.Header.Get("X-API-Key"); key != "" {
+		return key
+	}
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	return ""
+}
+
+// stillAdmitted looks the key of a request that goes on for long up again: it may have been revoked since. While the ledger
+// can't be read, what was known goes.
+func (s *server) stillAdmitted(c *gin.Context) bool {
+	presented := presentedKey(c.Request)
+	_, scopes, ok := s.Keys.who(presented)
+	if !ok {
+		k, found, err := s.ring.who(c.Request.Context(), presented)
+		if err != nil {
+			return true
+		}
+		scopes, ok = k.scopes, found && !k.revoked
+	}
+	return ok && allow(scopes, s.rules.of(c).scope)
 }
 
 // limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.

@@ -26,7 +26,9 @@ var (
 	noKey             = kind{"no_key", http.StatusUnauthorized, "an API key is needed", 0}
 	wrongKey          = kind{"wrong_key", http.StatusUnauthorized, "the API key is not known", 0}
 	scopeMissing      = kind{"scope_missing", http.StatusForbidden, "the API key may not do this", 0}
+	revokedKey        = kind{"key_revoked", http.StatusUnauthorized, "the API key was revoked", 0}
 	crossOrigin       = kind{"cross_origin", http.StatusForbidden, "the request comes from another site", 0}
+	tooMany           = kind{"too_many_requests", http.StatusTooManyRequests, "the API key asks too often", 1}
 	noRoute           = kind{"route_not_found", http.StatusNotFound, "there is nothing at this address", 0}
 	noMethod          = kind{"method_not_allowed", http.StatusMethodNotAllowed, "this address does not take this method", 0}
 	malformedBody     = kind{"malformed_body", http.StatusBadRequest, "the body cannot be read", 0}

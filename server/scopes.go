@@ -88,9 +88,11 @@ func (r rules) learn(_ *huma.OpenAPI, op *huma.Operation) {
 	}
 	op.Security = []map[string][]string{{"key": {string(one.scope)}}, {"bearer": {string(one.scope)}}}
 	if like := op.Responses[strconv.Itoa(http.StatusUnauthorized)]; like != nil {
-		answers := *like
-		answers.Description = http.StatusText(http.StatusForbidden)
-		op.Responses[strconv.Itoa(http.StatusForbidden)] = &answers
+		for _, status := range []int{http.StatusForbidden, http.StatusTooManyRequests} {
+			refusal := *like
+			refusal.Description = http.StatusText(status)
+			op.Responses[strconv.Itoa(status)] = &refusal
+		}
 	}
 }
 

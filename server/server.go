@@ -30,14 +30,19 @@ type Readiness interface {
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
 
-// Options are what a server is made of. Ledger, Schedule, Readiness and Keys are needed.
+// Options are what a server is made of. Ledger, Schedule and Readiness are needed.
 type Options struct {
 	Ledger *ledger.Ledger
 
 	// Schedule asks for a closure's next visit. Its error is only logged: the sweep finds the row.
 	Schedule  func(context.Context, closure.Closure) error
 	Readiness Readiness
-	Keys      Keys
+
+	// Keys are known beside those of the ledger. This field is optional.
+	Keys Keys
+
+	// Limiter says how often a key may ask. Nil: as often as it likes.
+	Limiter *Limiter
 
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
@@ -60,6 +65,7 @@ type Options struct {
 type server struct {
 	Options
 	rules rules
+	ring  *ring
 }
 
 func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes to the standard output
@@ -69,7 +75,7 @@ func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes 
 func New(o Options) (http.Handler, error) {
 	var missing []error
 	for name, is := range map[string]bool{
-		"Ledger": o.Ledger == nil, "Schedule": o.Schedule == nil, "Readiness": o.Readiness == nil, "Keys": len(o.Keys.all) == 0,
+		"Ledger": o.Ledger == nil, "Schedule": o.Schedule == nil, "Readiness": o.Readiness == nil,
 	} {
 		if is {
 			missing = append(missing, errors.New("server: the option "+name+" is missing"))
@@ -86,7 +92,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Live == nil {
 		o.Live = live.NewHub(live.Options{Feed: o.Ledger, Log: o.Log})
 	}
-	s := &server{Options: o, rules: rules{}}
+	s := &server{Options: o, rules: rules{}, ring: &ring{ledger: o.Ledger}}
 
 	r := gin.New()
 	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key
@@ -94,7 +100,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})

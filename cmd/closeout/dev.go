@@ -97,7 +97,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	defer func() { _ = p.close() }()
-	h, err := p.handler(server.DevKeys())
+	h, err := p.handler(server.DevKeys(), server.DefaultRate)
 	if err != nil {
 		return err
 	}

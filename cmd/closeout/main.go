@@ -23,6 +23,7 @@ type cli struct {
 	Worker    workerCmd        `cmd:"" help:"Carry out closures; run as many as you like."`
 	Simulator simulatorCmd     `cmd:"" help:"Serve the simulated broker alone."`
 	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
+	Keys      keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`

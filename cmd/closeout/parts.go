@@ -96,9 +96,9 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 	return server.New(server.Options{
-		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
+		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Limiter: server.NewLimiter(p.rdb, string(p.env), perSecond, p.log), Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
 		Beside: func(ctx context.Context) map[string]error {
 			found := pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
 			if err := p.budget.Err(); err != nil { // nothing is said of a broker that was not asked

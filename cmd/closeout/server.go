@@ -6,13 +6,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"closeout/alpaca"
+	"closeout/server"
 )
 
 type serverCmd struct {
 	common
 	remote
 	Addr    string `default:":8000" help:"Where the API listens."`
-	APIKeys string `name:"api-keys" env:"CLOSEOUT_API_KEYS" help:"Bootstrap API keys: name=secret, several with commas."`
+	APIKeys string `name:"api-keys" env:"CLOSEOUT_API_KEYS" help:"API keys that may do everything, beside those of closeout keys: name=secret, several with commas."`
+	APIRate int    `name:"api-rate" env:"CLOSEOUT_API_RATE" default:"400" help:"Requests that one key may make in a second, at all servers together, and twice as many at once; a POST counts as ten."`
 }
 
 // Run serves the API until it is told to stop.
@@ -21,6 +23,9 @@ func (c *serverCmd) Run(ctx context.Context) error {
 	s := c.common.check(&bad)
 	opts := c.remote.check(&s, &bad)
 	keys := apiKeys(c.APIKeys, &bad)
+	if c.APIRate < server.LeastRate || c.APIRate > 1_000_000 {
+		bad.add("CLOSEOUT_API_RATE", "must lie between %d and 1000000, is %d", server.LeastRate, c.APIRate)
+	}
 	if err := bad.err(); err != nil {
 		return err
 	}
@@ -29,13 +34,18 @@ func (c *serverCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = p.close() }()
-	h, err := p.handler(keys)
+	h, err := p.handler(keys, c.APIRate)
 	if err != nil {
 		return err
 	}
 	ln, err := listen(ctx, c.Addr)
 	if err != nil {
 		return err
+	}
+	if len(keys.Names()) == 0 {
+		if made, err := p.ledger.APIKeys(ctx); err == nil && len(made) == 0 {
+			s.log.Warn("there is no API key yet, so that nobody can ask for anything: make one by closeout keys create NAME")
+		}
 	}
 	s.log.WithField("addr", ln.Addr().String()).Info("serving")
 	return serve(ctx, ln, h)
