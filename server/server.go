@@ -195,6 +195,7 @@ func (s *server) register(api huma.API) {
 		Summary: "A closure as a job", Metadata: needs(ScopeRead), Errors: []int{401, 404, 422, 503},
 	}, s.job)
 	s.registerLive(api)
+	s.registerCaseFile(api)
 	huma.Register(api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: service, Security: open,
 		Summary: "Whether this process is alive",
