@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -68,8 +69,9 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 
 func rulesOf(p closure.Policy) []Rule {
 	var out []Rule
+	short := strings.NewReplacer("h0m0s", "h", "m0s", "m")
 	for _, step := range closure.Road {
-		out = append(out, Rule{string(step.Phase), fmt.Sprintf("looks again after %s; stops after %s", p.Polls[step.Phase], p.Limits[step.Phase])})
+		out = append(out, Rule{string(step.Phase), short.Replace(fmt.Sprintf("looks again after %s; stops after %s", p.Polls[step.Phase], p.Limits[step.Phase]))})
 	}
 	unknown := "a person decides"
 	if p.Unknown == closure.Auto {

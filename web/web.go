@@ -8,6 +8,8 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
+
+	"github.com/shopspring/decimal"
 )
 
 //go:embed *.html *.css
@@ -22,7 +24,7 @@ var (
 		return template.CSS(b) //nolint:gosec // it is ours
 	}()
 
-	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }}).ParseFS(files, "*.html"))
+	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }, "dollars": dollars}).ParseFS(files, "*.html"))
 
 	// PagePolicy is the Content-Security-Policy of a page: its sheet and nothing else.
 	PagePolicy = func() string {
@@ -30,6 +32,18 @@ var (
 		return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 	}()
 )
+
+// dollars writes a sum, cut to cents, with its sign before the dollar.
+func dollars(sum interface {
+	Truncate(places int32) decimal.Decimal
+},
+) string {
+	d := sum.Truncate(2)
+	if d.IsNegative() {
+		return "−$" + d.Abs().StringFixed(2)
+	}
+	return "$" + d.StringFixed(2)
+}
 
 // CaseFile is a closure's case file as a page. file is the server's.
 func CaseFile(file any) ([]byte, error) {
