@@ -83,7 +83,7 @@ func (s *Stream) catchUp(ctx context.Context) error {
 	case s.joined:
 		s.even = true
 	default:
-		if err := s.hub.join(s); err != nil {
+		if err := s.hub.join(s); err != nil { //nolint:contextcheck // the reader serves others when this stream has ended
 			return err
 		}
 		s.joined = true

@@ -88,13 +88,13 @@ func (s *server) eventsOfAccount(ctx context.Context, in *eventsOfAccountInput) 
 		if err != nil {
 			return nil, err
 		}
-		return s.stream(account, after, f.id())
+		return s.stream(ctx, account, after, f.id())
 	}
 	after, err := s.Ledger.FeedBefore(ctx, c)
 	if err != nil {
 		return nil, ledgerProblem(err)
 	}
-	return s.stream(account, after, "")
+	return s.stream(ctx, account, after, "")
 }
 
 func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamResponse, error) {
@@ -103,7 +103,7 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 		if err != nil {
 			return nil, err
 		}
-		return s.stream("", after, f.id())
+		return s.stream(ctx, "", after, f.id())
 	}
 	now, _, err := s.Ledger.FeedEnd(ctx)
 	if err != nil {
@@ -112,11 +112,11 @@ func (s *server) events(ctx context.Context, in *eventsInput) (*huma.StreamRespo
 	last, err := s.Ledger.FeedLast(ctx, now)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return s.stream("", 0, beginning)
+		return s.stream(ctx, "", 0, beginning)
 	case err != nil:
 		return nil, ledgerProblem(err)
 	}
-	return s.stream("", now, last.ID())
+	return s.stream(ctx, "", now, last.ID())
 }
 
 // beginning is the id before the first event.
@@ -147,7 +147,7 @@ func (s *server) place(ctx context.Context, f from, account string) (ledger.Curs
 // stream answers with the events after a place. id, where there is one, names the place to the client in the first block, so
 // that one that is cut off before the first event comes back to the same place. By the standard's words a client forgets the
 // id it came with at the first block that has none.
-func (s *server) stream(account string, after ledger.Cursor, id string) (*huma.StreamResponse, error) {
+func (s *server) stream(ctx context.Context, account string, after ledger.Cursor, id string) (*huma.StreamResponse, error) {
 	from, err := s.Live.Open(account, after)
 	switch {
 	case errors.Is(err, live.ErrFull):
@@ -156,10 +156,11 @@ func (s *server) stream(account string, after ledger.Cursor, id string) (*huma.S
 	case err != nil:
 		return nil, notReady.problem("This server is stopping.").hinting("Ask again: another server, or the next one here, goes on from Last-Event-ID.").because(err)
 	}
-	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+	return &huma.StreamResponse{Body: func(of huma.Context) {
 		defer from.Close()
-		c := humagin.Unwrap(ctx)
-		newSSE(c).run(c.Request.Context(), s, from, id)
+		c := humagin.Unwrap(of)
+		w := sse{c, http.NewResponseController(c.Writer), allow(entryOf(ctx).scopes, ScopeOperate)}
+		w.run(ctx, s, from, id)
 	}}, nil
 }
 
@@ -168,10 +169,6 @@ type sse struct {
 	c        *gin.Context
 	out      *http.ResponseController
 	operator bool
-}
-
-func newSSE(c *gin.Context) sse {
-	return sse{c, http.NewResponseController(c.Writer), allow(entryOf(c.Request.Context()).scopes, ScopeOperate)}
 }
 
 // run writes events until the client is gone, its key is no longer good, or this process stops.
@@ -197,7 +194,7 @@ func (w sse) run(ctx context.Context, s *server, from *live.Stream, id string) {
 		cancel()
 		if !time.Now().Before(due) { // also where one event follows another without a pause
 			due = time.Now().Add(heartbeat)
-			if !s.stillAdmitted(w.c) {
+			if !s.stillAdmitted(ctx, w.c) {
 				_ = w.write(": the key is not good any more\n\n")
 				return
 			}

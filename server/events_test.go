@@ -107,7 +107,7 @@ func (s serving) listenWith(t *testing.T, key, path, lastID string) *reader {
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
-	resp, err := s.client.Do(req)
+	resp, err := s.client.Do(req) //nolint:bodyclose // the reader's, until the server ends
 	must(t, err)
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("answered %d %s", resp.StatusCode, resp.Header)
@@ -408,7 +408,7 @@ func TestStreamsAreCountedAndEnd(t *testing.T) {
 			must(t, err)
 			return resp, string(text)
 		}
-		if resp, text := ask(); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(text, "too_many_streams") {
+		if resp, text := ask(); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(text, "too_many_streams") { //nolint:bodyclose // ask has closed it
 			t.Errorf("a third: %d %s", resp.StatusCode, text)
 		}
 		_ = first.body.Close()

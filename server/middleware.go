@@ -195,11 +195,11 @@ func presentedKey(r *http.Request) string {
 
 // stillAdmitted looks the key of a request that goes on for long up again: it may have been revoked since. While the ledger
 // can't be read, what was known goes.
-func (s *server) stillAdmitted(c *gin.Context) bool {
+func (s *server) stillAdmitted(ctx context.Context, c *gin.Context) bool {
 	presented := presentedKey(c.Request)
 	_, scopes, ok := s.Keys.who(presented)
 	if !ok {
-		k, found, err := s.ring.who(c.Request.Context(), presented)
+		k, found, err := s.ring.who(ctx, presented)
 		if err != nil {
 			return true
 		}
