@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net/url"
+	"path"
 	"strings"
 	"testing/fstest"
 	"time"
@@ -89,9 +90,9 @@ func openDatabase(ctx context.Context, u string) (*database, error) {
 	return nil, fmt.Errorf("database URL: want postgres://… or sqlite:PATH, got a URL with the scheme %q", scheme)
 }
 
-func openSQLite(path string) (*database, error) {
+func openSQLite(file string) (*database, error) {
 	// immediate: a transaction that reads and then writes takes its lock at BEGIN, or busy_timeout is never asked.
-	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() +
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath()}).String() +
 		"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" +
 		"&_txlock=immediate&_time_format=sqlite"
 	c, err := newConnector(dsn)
@@ -141,7 +142,7 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 
 // migrate brings the schema up to date and says from which version to which.
 func (d *database) migrate(ctx context.Context) (from, to int64, err error) {
-	dir, err := fs.Sub(migrations, "migrations")
+	dir, err := migrationsFor(d.sqlite)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -154,6 +155,31 @@ func (d *database) migrate(ctx context.Context) (from, to int64, err error) {
 		return 0, 0, fmt.Errorf("migrate ledger: %w", err)
 	}
 	return from, to, nil
+}
+
+// migrationsFor are the migrations as one of the databases is given them: the text is one, but for those that end in the
+// name of the database that they are for.
+func migrationsFor(sqlite bool) (fs.FS, error) {
+	other := "_sqlite.sql"
+	if sqlite {
+		other = "_postgres.sql"
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	out := fstest.MapFS{}
+	for _, name := range names {
+		if strings.HasSuffix(name, other) {
+			continue
+		}
+		b, err := fs.ReadFile(migrations, name)
+		if err != nil {
+			return nil, err
+		}
+		out[path.Base(name)] = &fstest.MapFile{Data: []byte(text(string(b), sqlite))}
+	}
+	return out, nil
 }
 
 func up(ctx context.Context, p *goose.Provider) (from, to int64, err error) {
@@ -172,15 +198,7 @@ func (d *database) migrateSQLite(ctx context.Context, dir fs.FS) (from, to int64
 	if err != nil {
 		return 0, 0, err
 	}
-	plain := fstest.MapFS{}
-	for _, name := range names {
-		b, err := fs.ReadFile(dir, name)
-		if err != nil {
-			return 0, 0, err
-		}
-		plain[name] = &fstest.MapFile{Data: []byte(text(string(b), true))}
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, d.DB, plain)
+	p, err := goose.NewProvider(goose.DialectSQLite3, d.DB, dir)
 	if err != nil {
 		return 0, 0, err
 	}

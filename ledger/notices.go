@@ -90,3 +90,30 @@ func (l *Ledger) NoticeLater(ctx context.Context, n Notice, d time.Duration, cau
 	return one(l.db.ExecContext(ctx, "UPDATE closeout.notices SET state = $1, due_at = $2, last_error = $3, lease = '' WHERE id = $4 AND lease = $5",
 		state, ts(time.Now().Add(d)), cause, n.ID, n.Lease))
 }
+
+// SentLetter is what became of a letter that was owed.
+type SentLetter struct {
+	Letter    closure.Letter
+	State     string // due, sent or failed
+	Attempts  int
+	CreatedAt time.Time // business
+	SentAt    time.Time // business; zero: not yet, or never
+}
+
+// Letters are a closure's letters, in the order in which they were owed.
+func (l *Ledger) Letters(ctx context.Context, id string) ([]SentLetter, error) {
+	rows, err := l.db.QueryContext(ctx, "SELECT kind, state, attempts, created_at, sent_at FROM closeout.notices WHERE closure_id = $1 ORDER BY seq, kind", id)
+	if err != nil {
+		return nil, fmt.Errorf("read letters: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []SentLetter
+	for rows.Next() {
+		var s SentLetter
+		if err := rows.Scan(&s.Letter, &s.State, &s.Attempts, (*ts)(&s.CreatedAt), (*ts)(&s.SentAt)); err != nil {
+			return nil, fmt.Errorf("read letters: %w", err)
+		}
+		out = append(out, s)
+	}
+	return out, rows.Err()
+}

@@ -271,8 +271,8 @@ func shapeOf(t *testing.T, text []byte) any {
 	return shape(v)
 }
 
-// described is the API's description as it is served, and a validator by it.
-func described(t *testing.T) (doc libopenapi.Document, v validator.Validator, text []byte) {
+// validated is the API's description as it is served, and a validator by it.
+func validated(t *testing.T) (doc libopenapi.Document, v validator.Validator, text []byte) {
 	t.Helper()
 	b := newBench(t)
 	text = []byte(b.do("GET", "/openapi.json", "", "X-API-Key", "").text)
@@ -287,7 +287,7 @@ func described(t *testing.T) (doc libopenapi.Document, v validator.Validator, te
 
 // TestOpenAPIIsValid holds the description to OpenAPI's own.
 func TestOpenAPIIsValid(t *testing.T) {
-	_, v, _ := described(t)
+	_, v, _ := validated(t)
 	if ok, faults := v.ValidateDocument(); !ok {
 		for _, f := range faults {
 			t.Errorf("%s: %s: %v", f.Message, f.Reason, f.SchemaValidationErrors)
@@ -298,7 +298,7 @@ func TestOpenAPIIsValid(t *testing.T) {
 // TestExamples makes each request of the description's examples and compares what is answered: its status, its shape, and
 // that it is what the description says. Each operation has an example that goes well.
 func TestExamples(t *testing.T) {
-	_, v, text := described(t)
+	_, v, text := validated(t)
 	hold := func(r *http.Request, a answer) {
 		t.Helper()
 		if ok, faults := v.ValidateHttpRequestSync(r); !ok && a.status != 422 {

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,6 +14,15 @@ import (
 	"closeout/server"
 )
 
+// hangsUp is a client that goes away as soon as something is flushed to it: a stream would never end.
+type hangsUp struct {
+	*httptest.ResponseRecorder
+	cancel context.CancelFunc
+}
+
+// Flush implements http.Flusher.
+func (h hangsUp) Flush() { h.cancel() }
+
 // FuzzRoutes: whatever the method, address and headers, the answer is no 5xx, each refusal is a problem, nothing but
 // initiate changes anything, and nobody without a key gets anything under /api.
 func FuzzRoutes(f *testing.F) {
@@ -22,6 +32,7 @@ func FuzzRoutes(f *testing.F) {
 	for _, path := range []string{
 		"/api/account-closure/progress/" + id, "/api/account-closure/progress/" + strings.ToUpper(id), "/api/job-status/" + c.ID,
 		"/api/account-closure/check-readiness/" + id, "/api/account-closure/check-readiness/99999999-2222-4333-8444-555555555555",
+		"/api/account-closure/events", "/api/account-closure/events/" + id + "?after=0", "/api/account-closure/events?after=" + c.ID + ".1.00000000",
 		"/api/account-closure/initiate/" + id, "/api/job-status/%00", "/api/job-status/urn:uuid:0d18ae51-3c94-4511-b209-10", "/api/job-status/%7b" + c.ID[:34] + "%7D",
 		"/api/job-status/" + c.ID + "/", "/api//job-status/" + c.ID, "/api/../health", "/%61pi/job-status/" + c.ID, "/API/job-status/" + c.ID, "/health", "/ready", "/openapi.json", "/openapi.yaml", "/monitoring",
 		"/?a=%zz;b", "/api/account-closure/progress/0d18ae51-3c94-4511-b209-101e1666416\u212a", "*", "/schemas/Job.json", "/docs",
@@ -46,8 +57,10 @@ func FuzzRoutes(f *testing.F) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.URL, r.RequestURI = method, u, path
 		r.Header = http.Header{"X-Api-Key": {key}, "Accept": {accept}, "Accept-Encoding": {accept}, "Origin": {origin}, "X-Request-Id": {key + origin}, "Content-Type": {accept}}
-		w := httptest.NewRecorder()
-		b.handler.ServeHTTP(w, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := hangsUp{httptest.NewRecorder(), cancel}
+		b.handler.ServeHTTP(w, r.WithContext(ctx))
 		if w.Code >= 500 {
 			t.Fatalf("%s %q: %d %s", method, path, w.Code, w.Body)
 		}

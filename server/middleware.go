@@ -153,12 +153,7 @@ func (s *server) guard(c *gin.Context) {
 	if !api && !monitored(r) {
 		return
 	}
-	presented := r.Header.Get("X-API-Key")
-	if presented == "" {
-		if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
-			presented = strings.TrimSpace(token)
-		}
-	}
+	presented := presentedKey(r)
 	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
 		_, presented, _ = r.BasicAuth()
 	}
@@ -192,6 +187,32 @@ func (s *server) guard(c *gin.Context) {
 	}
 	p.write(c.Writer, r)
 	c.Abort()
+}
+
+// presentedKey is the secret that a request brings, "" if none.
+func presentedKey(r *http.Request) string {
+	if key := r.Header.Get("X-API-Key"); key != "" {
+		return key
+	}
+	if scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	return ""
+}
+
+// stillAdmitted looks the key of a request that goes on for long up again: it may have been revoked since. While the ledger
+// can't be read, what was known goes.
+func (s *server) stillAdmitted(ctx context.Context, c *gin.Context) bool {
+	presented := presentedKey(c.Request)
+	_, scopes, ok := s.Keys.who(presented)
+	if !ok {
+		k, found, err := s.ring.who(ctx, presented)
+		if err != nil {
+			return true
+		}
+		scopes, ok = k.scopes, found && !k.revoked
+	}
+	return ok && allow(scopes, s.rules.of(c).scope)
 }
 
 // limit refuses bodies that are too large: at once where the client says so, otherwise as soon as they are.

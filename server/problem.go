@@ -49,10 +49,12 @@ var (
 	noAccount         = kind{"account_not_found", http.StatusNotFound, "there is no such account", 0}
 	noClosure         = kind{"closure_not_found", http.StatusNotFound, "the account has no closure", 0}
 	noJob             = kind{"job_not_found", http.StatusNotFound, "there is no such job", 0}
+	unknownEvent      = kind{"unknown_event", http.StatusUnprocessableEntity, "there is no such event to go on after", 0}
 	otherBank         = kind{"other_bank", http.StatusConflict, "the account is being closed to another bank", 0}
 	cannotClose       = kind{"cannot_close", http.StatusConflict, "the account cannot be closed", 0}
 	brokerUnreadable  = kind{"broker_unreadable", http.StatusServiceUnavailable, "the broker cannot be read", 30}
 	ledgerDown        = kind{"ledger_unavailable", http.StatusServiceUnavailable, "the ledger does not answer", 5}
+	tooManyStreams    = kind{"too_many_streams", http.StatusServiceUnavailable, "too many streams are open", 10}
 	notReady          = kind{"not_ready", http.StatusServiceUnavailable, "the service is not ready", 5}
 	internal          = kind{"internal", http.StatusInternalServerError, "something went wrong here", 0}
 )

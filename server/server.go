@@ -16,6 +16,7 @@ import (
 
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/live"
 	"closeout/readiness"
 	"closeout/tasks"
 )
@@ -54,6 +55,9 @@ type Options struct {
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
 
+	// Live tells what happens. Nil means one of the server's own; the handler's Hangup closes it.
+	Live *live.Hub
+
 	Clock  closure.Clock
 	Policy closure.Policy
 
@@ -75,7 +79,7 @@ type server struct {
 func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes to the standard output
 
 // New makes the handler of everything this service answers over HTTP. Timeouts are the caller's http.Server's. The error
-// names each option that is missing.
+// names each option that is missing. The handler has a method Hangup(), for http.Server.RegisterOnShutdown.
 func New(o Options) (http.Handler, error) {
 	var missing []error
 	for name, is := range map[string]bool{
@@ -92,6 +96,9 @@ func New(o Options) (http.Handler, error) {
 	if o.Log == nil {
 		o.Log = logrus.New()
 		o.Log.SetOutput(io.Discard)
+	}
+	if o.Live == nil {
+		o.Live = live.NewHub(live.Options{Feed: o.Ledger, Log: o.Log})
 	}
 	s := &server{Options: o, rules: rules{}, ring: &ring{ledger: o.Ledger}}
 
@@ -122,8 +129,17 @@ func New(o Options) (http.Handler, error) {
 	if err := exemplify(api.OpenAPI()); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return door{r, o.Live}, nil
 }
+
+// door is the whole of the server. Who stops it hangs up first: streams never end by themselves.
+type door struct {
+	http.Handler
+	live *live.Hub
+}
+
+// Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
+func (d door) Hangup() { d.live.Close() }
 
 // describe mends what huma can't learn from the types: answers may grow, and two of their objects may be null.
 func describe(schemas huma.Registry) {
@@ -192,6 +208,8 @@ func (s *server) register(api huma.API) {
 		OperationID: "job-status", Method: http.MethodGet, Path: "/api/job-status/{job_id}", Tags: closures,
 		Summary: "A closure as a job", Metadata: needs(ScopeRead), Errors: []int{401, 404, 422, 503},
 	}, s.job)
+	s.registerLive(api)
+	s.registerCaseFile(api)
 	huma.Register(api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: "/health", Tags: service, Security: open,
 		Summary: "Whether this process is alive",

@@ -1,0 +1,226 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/negotiation"
+
+	"closeout/calendar"
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/readiness"
+	"closeout/web"
+)
+
+const htmlType = "text/html"
+
+// registerCaseFile has all that is known of one closure.
+func (s *server) registerCaseFile(api huma.API) {
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[CaseFile](), true, "")
+	huma.Register(api, huma.Operation{
+		OperationID: "case-file", Method: http.MethodGet, Path: "/api/account-closure/case-file/{account_id}", Tags: []string{"Closures"},
+		Summary: "All that is known of one closure, as JSON or as a page to print",
+		Description: "What was asked and by whom, the policy, each step, each instruction to the broker and its answer, each cent, the letters, what people did, and whether the history's chain of hashes holds. " +
+			"A sum that is null is unknown, which is not zero. With `Accept: text/html` or `format=html` it is a page that needs no script and can be printed.",
+		Metadata: needs(ScopeRead), Errors: []int{401, 404, 406, 422, 503},
+		Responses: map[string]*huma.Response{"200": {
+			Description: "OK",
+			Content: map[string]*huma.MediaType{
+				"application/json": {Schema: schema}, htmlType: {Schema: &huma.Schema{Type: huma.TypeString}},
+			},
+		}},
+	}, s.caseFile)
+}
+
+type caseFileInput struct {
+	AccountID string `path:"account_id" format:"uuid" minLength:"36" maxLength:"36"`
+	Closure   string `query:"closure" format:"uuid" minLength:"36" maxLength:"36" doc:"An earlier closure of the account, by its job_id; without it, the latest"`
+	Format    string `query:"format" enum:"json,html" doc:"Wins over the header Accept"`
+	Accept    string `header:"Accept"`
+}
+
+// page says whether the case file is wanted as a page.
+func (in *caseFileInput) page() (bool, error) {
+	if in.Format != "" || in.Accept == "" {
+		return in.Format == "html", nil
+	}
+	switch negotiation.SelectQValue(in.Accept, []string{"application/json", htmlType}) {
+	case "application/json":
+		return false, nil
+	case htmlType:
+		return true, nil
+	}
+	return false, notAcceptable.problem("A case file is JSON or a page.").hinting("Ask with Accept: application/json or text/html, or with format=json or format=html.")
+}
+
+func (s *server) caseFile(ctx context.Context, in *caseFileInput) (*huma.StreamResponse, error) {
+	page, err := in.page()
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.caseOf(ctx, strings.ToLower(in.AccountID), strings.ToLower(in.Closure))
+	if err != nil {
+		return nil, err
+	}
+	file, err := s.fileOf(ctx, c, allow(entryOf(ctx).scopes, ScopeOperate))
+	if err != nil {
+		return nil, ledgerProblem(err)
+	}
+	mime, csp := "application/json", ""
+	body, err := json.Marshal(file)
+	if page {
+		mime, csp = htmlType+"; charset=utf-8", web.PagePolicy
+		body, err = web.CaseFile(file)
+	}
+	if err != nil {
+		return nil, internal.problem("The log has the cause under the request_id.").because(err)
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", mime)
+		if csp != "" {
+			ctx.SetHeader("Content-Security-Policy", csp)
+		}
+		_, _ = ctx.BodyWriter().Write(body) // the client is gone
+	}}, nil
+}
+
+// caseOf is the account's latest closure, or the one of its closures that is asked for.
+func (s *server) caseOf(ctx context.Context, account, id string) (c closure.Closure, err error) {
+	if id == "" {
+		c, err = s.Ledger.OfAccount(ctx, account)
+	} else if c, err = s.Ledger.Get(ctx, id); err == nil && c.AccountID != account {
+		err = ledger.ErrNotFound
+	}
+	switch {
+	case errors.Is(err, ledger.ErrNotFound) && id != "":
+		return c, noClosure.problem("The account has no closure of this id.").hinting("Leave closure out for the latest one; the id of a closure is the job_id that initiate gave.")
+	case errors.Is(err, ledger.ErrNotFound):
+		return c, noClosure.problem("No closure was ever asked for this account.").hinting("Check the account's id, and whether this is the right environment.")
+	case err != nil:
+		return c, ledgerProblem(err)
+	}
+	return c, nil
+}
+
+// CaseFile is all that is known of one closure.
+type CaseFile struct {
+	WrittenAt    Moment              `json:"written_at"`
+	Environment  closure.Environment `json:"environment"`
+	JobID        string              `json:"job_id"`
+	AccountID    string              `json:"account_id"`
+	Confirmation string              `json:"confirmation_number"`
+	Phase        closure.Phase       `json:"phase"`
+	State        closure.State       `json:"state"`
+	FinishedAt   *Moment             `json:"finished_at" doc:"When it was closed, canceled or stopped; null while it runs"`
+	Waiting      *Waiting            `json:"waiting" doc:"Why it does not go on; null once it is over"`
+
+	Asked        Asked               `json:"asked"`
+	Policy       []Rule              `json:"policy" doc:"What this service goes by now"`
+	Steps        []Stay              `json:"steps" doc:"The phases in the order in which they were gone through; one may come again"`
+	Instructions []Instruction       `json:"instructions" doc:"Each instruction to the broker, written down before it was sent"`
+	Money        readiness.Statement `json:"money"`
+	Letters      []SentLetter        `json:"letters"`
+	Commands     []Entry             `json:"commands" doc:"What people did, out of the history"`
+	History      []Entry             `json:"history" doc:"Each event, up to where the chain breaks if it does"`
+	Chain        Chain               `json:"chain"`
+}
+
+// Moment is a time in UTC, and in words as a clock in New York shows it.
+type Moment struct {
+	UTC     time.Time `json:"utc"`
+	NewYork string    `json:"new_york"`
+}
+
+// Asked is what was asked for, and by whom.
+type Asked struct {
+	By        string           `json:"by"`
+	At        Moment           `json:"at"`
+	Reason    string           `json:"reason,omitempty"`
+	UserID    string           `json:"user_id,omitempty" doc:"For the scope operate alone"`
+	Bank      string           `json:"bank" doc:"The one bank that may be paid, by its relationship's id; but for the scope operate by the id's end"`
+	Priority  closure.Priority `json:"priority"`
+	NotBefore *Moment          `json:"not_before"`
+}
+
+// Rule is one rule of the policy.
+type Rule struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Stay is one stay in a phase.
+type Stay struct {
+	Phase   closure.Phase `json:"phase"`
+	Does    string        `json:"does"`
+	Entered Moment        `json:"entered_at"`
+	Left    *Moment       `json:"left_at" doc:"Null for the present phase"`
+	Events  int           `json:"events"`
+}
+
+// Instruction is one instruction to the broker and what became of it.
+type Instruction struct {
+	Kind      closure.IntentKind  `json:"kind" doc:"cancel, order, transfer or close"`
+	Asks      string              `json:"asks" doc:"Method and address; the ids are cut to their ends but for the scope operate"`
+	Symbol    string              `json:"symbol,omitempty"`
+	Side      string              `json:"side,omitempty"`
+	Qty       string              `json:"qty,omitempty"`
+	Amount    *readiness.USD      `json:"amount" doc:"Of a payout"`
+	AskedAt   Moment              `json:"asked_at"`
+	Answered  *Moment             `json:"answered_at" doc:"Null if no answer came"`
+	Status    *int                `json:"status" doc:"Of the broker's answer; null if none came"`
+	RequestID string              `json:"request_id,omitempty" doc:"The broker's, to quote to the broker"`
+	Answer    string              `json:"answer,omitempty" doc:"The broker's words, redacted"`
+	State     closure.IntentState `json:"state" doc:"sending (perhaps carried out), sent, refused, void (given up: it was not carried out) or late"`
+	BrokerID  string              `json:"broker_id,omitempty" doc:"For the scope operate alone"`
+	Outcome   string              `json:"outcome,omitempty" doc:"The last status seen of what it made"`
+	Filled    *string             `json:"filled_qty" doc:"Of an order; null if not known"`
+	Proceeds  *readiness.USD      `json:"proceeds" doc:"What an order's fills brought in, negative for one that bought back; null if not known"`
+}
+
+// SentLetter is one letter to the customer. The address is not kept with it.
+type SentLetter struct {
+	Kind   closure.Letter `json:"kind"`
+	OwedAt Moment         `json:"owed_at"`
+	SentAt *Moment        `json:"sent_at" doc:"Null if it was not handed over"`
+	State  string         `json:"state" enum:"due,sent,failed"`
+}
+
+// Entry is one event of the history.
+type Entry struct {
+	Seq    int64           `json:"seq"`
+	At     Moment          `json:"at"`
+	Kind   string          `json:"kind"`
+	Actor  string          `json:"actor"`
+	Text   string          `json:"text"`
+	Phase  closure.Phase   `json:"phase"`
+	State  closure.State   `json:"state"`
+	Detail json.RawMessage `json:"detail,omitempty" doc:"What was asked and answered; for the scope operate alone"`
+}
+
+// Chain is what the verification of the history's chain of hashes came to.
+type Chain struct {
+	Events   int64  `json:"events" doc:"As many as the closure counts"`
+	HeadHash string `json:"head_hash" doc:"Of the last event: who keeps it can tell later whether anything before it was changed"`
+	Verified bool   `json:"verified"`
+	BrokenAt *int64 `json:"broken_at" doc:"The first event that does not hold; null if all do"`
+	Text     string `json:"text"`
+}
+
+func moment(t time.Time) Moment {
+	return Moment{t.UTC().Truncate(time.Second), t.In(calendar.NewYork).Format("Mon 2 Jan 2006 15:04:05 MST")}
+}
+
+func momentOrNull(t time.Time) *Moment {
+	if t.IsZero() {
+		return nil
+	}
+	m := moment(t)
+	return &m
+}
