@@ -68,6 +68,7 @@ func TestASlowBodyHoldsNobody(t *testing.T) {
 				}
 				res, err := http.ReadResponse(bufio.NewReader(client), nil)
 				must(t, err)
+				defer func() { _ = res.Body.Close() }()
 				text, err := io.ReadAll(res.Body)
 				if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Error(err)

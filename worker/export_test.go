@@ -24,3 +24,6 @@ func (p Pulse) Err() error { return p.err() }
 
 // Counted counts a handler's visits.
 func (p Pulse) Counted(h asynq.Handler) asynq.Handler { return p.counted(h) }
+
+// Forget removes what is remembered too long.
+var Forget = forget
