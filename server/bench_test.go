@@ -25,6 +25,7 @@ import (
 	"closeout/ledger"
 	"closeout/readiness"
 	"closeout/server"
+	"closeout/tasks"
 )
 
 const secret = "0123456789-test-secret"
@@ -94,6 +95,13 @@ func newBench(tb testing.TB, change ...func(*server.Options)) *bench {
 		},
 		Keys: keys, Policy: policy, Log: log, Version: "test",
 		Beside: func(context.Context) map[string]error { return b.health },
+		Queues: func(context.Context) ([]tasks.Size, error) {
+			return []tasks.Size{
+				{Name: "account_closure_urgent", Weight: 6},
+				{Name: "account_closure", Weight: 3, Pending: 2, Active: 20, Scheduled: 1840, Latency: 1500 * time.Millisecond},
+				{Name: "account_closure_bulk", Weight: 1, Scheduled: 9120, Archived: 1},
+			}, nil
+		},
 	}
 	for _, f := range change {
 		f(&o)
