@@ -241,11 +241,10 @@ func (p *plant) ended(id string, want ledger.BatchState, counts string) {
 // A worker that is killed at any point, with Redis emptied at that moment, costs nothing: each account is started once.
 func TestABatchSurvivesAKillAtEveryPoint(t *testing.T) {
 	for _, partial := range []bool{false, true} {
-		kills := 0
+		kills, p := 0, newPlant(t)
 		for at := 1; ; at++ {
-			p := newPlant(t)
 			id := p.create(ledger.Batch{Partial: partial}, p.rows(3))
-			p.killAt = at
+			p.points, p.killAt = 0, at
 			p.run(1)
 			p.ended(id, ledger.BatchDone, "map[started:3]")
 			if p.killAt != 0 {
