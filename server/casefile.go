@@ -51,11 +51,11 @@ func (in *caseFileInput) page() (bool, error) {
 	if in.Format != "" || in.Accept == "" {
 		return in.Format == "html", nil
 	}
-	switch negotiation.SelectQValue(in.Accept, []string{"application/json", htmlType}) {
-	case "application/json":
-		return false, nil
-	case htmlType:
+	switch best := negotiation.SelectQValue(in.Accept, []string{"application/json", htmlType}); {
+	case best == htmlType:
 		return true, nil
+	case best != "", strings.Contains(in.Accept, "*/*"), strings.Contains(in.Accept, "application/*"): // which curl and most clients send
+		return false, nil
 	}
 	return false, notAcceptable.problem("A case file is JSON or a page.").hinting("Ask with Accept: application/json or text/html, or with format=json or format=html.")
 }

@@ -265,6 +265,8 @@ func TestACaseFilesPage(t *testing.T) {
 	var f server.CaseFile
 	k.do("GET", k.path(), "", "Accept", "application/json, text/html;q=0.5").into(&f)
 	k.do("GET", k.path()+"?format=json", "", "Accept", "text/html").into(&f)
+	k.do("GET", k.path(), "", "Accept", "*/*").into(&f)
+	k.do("GET", k.path(), "", "Accept", "").into(&f)
 	k.do("GET", k.path(), "", "Accept", "image/png").problem(406, "not_acceptable")
 	k.do("GET", k.path()+"?format=pdf", "").problem(422, "invalid_request")
 }
