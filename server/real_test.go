@@ -85,13 +85,13 @@ func TestRealHundredInitiatesAreOneClosure(t *testing.T) {
 	}
 }
 
-// told answers for the broker at once with what it said of one account.
-type told struct {
+// judged answers for the broker at once with what it said of one account.
+type judged struct {
 	server.Readiness
 	report readiness.Report
 }
 
-func (r *told) Check(_ context.Context, account, _ string) (readiness.Report, error) {
+func (r *judged) Check(_ context.Context, account, _ string) (readiness.Report, error) {
 	out := r.report
 	out.AccountID = account
 	return out, nil
@@ -136,7 +136,7 @@ func benchmarkInitiates(b *testing.B, keyed bool) {
 	must(b, err)
 	_, err = l.CreateKey(b.Context(), k)
 	must(b, err)
-	bench.options.Readiness = &told{bench.readiness, report}
+	bench.options.Readiness = &judged{bench.readiness, report}
 	handler, err := server.New(bench.options)
 	must(b, err)
 	srv := httptest.NewServer(handler)

@@ -14,18 +14,6 @@ import (
 	"closeout/alpaca/sim"
 )
 
-// pipes is a listener in memory, for virtual time.
-type pipes struct{ conns chan net.Conn }
-
-func (p pipes) Accept() (net.Conn, error) {
-	if c, ok := <-p.conns; ok {
-		return c, nil
-	}
-	return nil, net.ErrClosed
-}
-func (p pipes) Close() error   { return nil }
-func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
-
 // TestASlowBodyHoldsNobody: a body that does not come, or comes drop by drop, is answered after five seconds, with an
 // Idempotency-Key as without, and nothing is changed.
 func TestASlowBodyHoldsNobody(t *testing.T) {
@@ -43,7 +31,7 @@ func TestASlowBodyHoldsNobody(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				id, _ := b.account(sim.Spec{})
-				ln := pipes{make(chan net.Conn)}
+				ln := pipes{make(chan net.Conn), make(chan struct{})}
 				srv := &http.Server{Handler: b.handler, ReadHeaderTimeout: time.Second}
 				go func() { _ = srv.Serve(ln) }()
 				client, conn := net.Pipe()
@@ -78,7 +66,6 @@ func TestASlowBodyHoldsNobody(t *testing.T) {
 					t.Errorf("answered after %s", took)
 				}
 				close(stop)
-				close(ln.conns)
 				_ = client.Close()
 				must(t, srv.Close())
 				b.untouched(id)
