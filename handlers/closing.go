@@ -69,7 +69,7 @@ func (v *Visit) gate(ctx context.Context, a alpaca.TradingAccount) (closure.Outc
 		return closure.Go(closure.Withdrawal, "not ready to close: "+plan.why), false, nil
 	}
 	if gap := b.gap(); !gap.IsZero() {
-		return v.unexplained(gap), false, nil
+		return v.unexplained(b, gap), false, nil
 	}
 	return closure.Outcome{}, true, nil
 }

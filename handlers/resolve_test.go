@@ -123,6 +123,31 @@ func TestPaidByHandBesideAPayout(t *testing.T) {
 	})
 }
 
+// A wire that is slower than the morning's booking stops the closure over money that the books hold for gone. Whoever resumes
+// it does not pay that money once more.
+func TestWhatIsPaidByHandIsNotAllowedByResuming(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{}, func(l *lab.Lab) {
+		c := l.Open(sim.Spec{Cash: d("900"), TransfersBlocked: true})
+		l.RunUntil(month, func() bool { return l.Get(c.ID).Reason == closure.TransfersBlocked })
+		command := func(change closure.Change) {
+			l.TB.Helper()
+			if _, err := l.Command(c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) { return change, nil }); err != nil {
+				l.TB.Fatal(err)
+			}
+		}
+		command(closure.Pause(time.Now(), "operator", "it goes by wire"))
+		resolved(l, c.ID, byHand("900"))
+		event(l, c, sim.Event{Type: "unblock"})
+		for range 2 {
+			wants(l, l.Ends(c.ID, month), closure.Failed, closure.Unexplained)
+			command(closure.Resume(time.Now(), "operator", "go on"))
+		}
+		event(l, c, sim.Event{Type: "wire", Amount: d("900")})
+		wants(l, l.Ends(c.ID, month), closure.Closed, "")
+	})
+}
+
 func TestARecordedPaymentNeedsSomethingToBeMeasuredBy(t *testing.T) {
 	t.Parallel()
 	bench(t, lab.Options{}, func(l *lab.Lab) {

@@ -52,7 +52,7 @@ func withdrawal(ctx context.Context, v *Visit) (closure.Outcome, error) {
 		v.learn(p.intent, fmt.Sprintf("the payout of %s was never made: two lists after the quarantine lack it, and the cash has not moved", usd(p.intent.Amount.Decimal)), nil)
 		return closure.Wait(v.short(), closure.UnknownOutcome, "an unknown payout turned out not to have been made"), nil
 	case planExcess:
-		return v.unexplained(p.gap), nil
+		return v.unexplained(b, p.gap), nil
 	case planEmpty:
 		return v.nothingLeft(), nil
 	case planPay:
@@ -140,12 +140,18 @@ func (v *Visit) adopt(p plan) closure.Outcome {
 	return closure.Wait(v.short(), closure.TransferPending, "a payout whose answer was lost was found")
 }
 
-// unexplained notes a sum that the books do not explain, and stops if it is still there after the next morning's booking.
-func (v *Visit) unexplained(gap decimal.Decimal) closure.Outcome {
+// unexplained notes a sum that the books do not explain, and stops if it is still there after the next morning's booking. What
+// is noted is what a person allows by resuming; but money that was recorded as paid by hand and is still in the account may yet
+// leave it, and nobody's resuming pays that a second time.
+func (v *Visit) unexplained(b Books, gap decimal.Decimal) closure.Outcome {
 	if v.memo.ExcessSince.IsZero() {
 		v.memo.ExcessSince = v.Now
 	}
-	v.memo.Excess = gap.String()
+	allowed := gap
+	if start, ok := b.start(); ok && gap.IsPositive() {
+		allowed = gap.Sub(closure.Least(gap, b.unlisted(start)))
+	}
+	v.memo.Excess = allowed.String()
 	what := usd(gap) + " more"
 	if gap.IsNegative() {
 		what = usd(gap.Neg()) + " less"
