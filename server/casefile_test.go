@@ -7,9 +7,11 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,6 +324,34 @@ func TestACaseFileSaysWhereTheChainBreaks(t *testing.T) {
 	}
 	if a := k.do("GET", k.path()+"?format=html", ""); !strings.Contains(a.text, `broken</span> The history is broken at event 3`) {
 		t.Error(a.text)
+	}
+}
+
+// A closure that moves while its file is written has one history in it: the one whose head is shown as verified.
+func TestACaseFileOfAMovingClosure(t *testing.T) {
+	k := newCase(t, "")
+	over := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+				k.c = k.look(k.c, closure.Wait(0, closure.Selling, fmt.Sprintf("look %d", n)))
+			}
+		}
+	})
+	differ := 0
+	for range 20 {
+		if f, _ := k.file(secret); !f.Chain.Verified || f.Chain.Events != int64(len(f.History)) {
+			differ++
+		}
+	}
+	close(over)
+	writer.Wait()
+	if differ > 0 {
+		t.Errorf("%d of 20 files show another head than their history's", differ)
 	}
 }
 
