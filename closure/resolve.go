@@ -80,6 +80,9 @@ func (r Resolution) Check(c Closure, intents []Intent, wall time.Time) (*Intent,
 		if !r.Amount.Equal(Cents(r.Amount)) || r.Amount.LessThan(Cent) || r.Reference == "" {
 			return nil, no("a payment by hand has a sum of whole cents and a reference")
 		}
+		if slices.ContainsFunc(c.Memo.ByHand, func(p HandPaid) bool { return p.Reference == r.Reference && p.Amount.Equal(r.Amount) }) {
+			return nil, no("the payment of $%s by hand, reference %s, is recorded already; resume, or give a second one a reference of its own", USD(r.Amount), r.Reference)
+		}
 		quiet := func(i Intent) bool { return i.Kind == TransferIntent && i.State == IntentSent && i.Quiet }
 		if c.Memo.Stand == nil && !slices.ContainsFunc(intents, quiet) {
 			return nil, no("the account's cash was not read yet while nothing in it moved, so that nothing could tell whether the sum is right; resume, and record the payment when the closure has stopped in the withdrawal")

@@ -79,6 +79,22 @@ func TestResolutionsAreRefusedInWords(t *testing.T) {
 }
 
 // A void is taken where the closure stopped over the payout, or a list since its quarantine lacks it.
+// What was recorded once is no second payment, whoever asks again and however late.
+func TestAPaymentByHandIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	c := stand(t, closure.Failed, closure.Withdrawal)
+	c.Memo.ByHand = []closure.HandPaid{{Amount: decimal.RequireFromString("900.00"), Reference: "wire 7", Key: 1}}
+	for _, tt := range []struct{ amount, reference, want string }{
+		{"900", "wire 7", "is recorded already"}, {"900", "wire 8", ""}, {"900.01", "wire 7", ""},
+	} {
+		r := closure.Resolution{Kind: closure.PaidByHand, Amount: decimal.RequireFromString(tt.amount), Reference: tt.reference}
+		_, err := r.Check(c, []closure.Intent{in(closure.IntentSent, "t")}, noon)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("$%s, %s: %v, want %q", tt.amount, tt.reference, err, tt.want)
+		}
+	}
+}
+
 func TestAVoidNeedsToHaveBeenLookedFor(t *testing.T) {
 	t.Parallel()
 	void, c := closure.Resolution{Kind: closure.VoidTransfer}, fresh(closure.Withdrawal)

@@ -1,7 +1,7 @@
 package readiness
 
 import (
-	"time"
+	"math"
 
 	"github.com/shopspring/decimal"
 
@@ -22,12 +22,13 @@ const (
 
 // Statement is a closure's money, line by line. A sum that is null is not known.
 type Statement struct {
-	Beside      *USD    `json:"cash_beside_sales" doc:"What the account had when the first payout was claimed, less what the sales until then brought in: cash of before, dividends, less fees"`
+	Beside      *USD    `json:"cash_beside_sales" doc:"What the account had when the first payout was claimed, less what the sales until then brought in, and with what was paid by hand until then: cash of before, dividends, less fees"`
 	Sold        *USD    `json:"sold" doc:"What the sales brought in"`
 	PaidOut     USD     `json:"paid_out" doc:"All payouts that the broker took"`
 	CameBack    USD     `json:"came_back" doc:"Of these, what the bank returned or the broker did not carry out"`
+	ByHand      USD     `json:"paid_by_hand" doc:"What a person has paid another way, by their word"`
 	Unconfirmed USD     `json:"unconfirmed" doc:"Payouts of which nobody knows yet whether the broker took them; in no other line"`
-	Due         *USD    `json:"should_be_left" doc:"cash_beside_sales + sold - paid_out + came_back"`
+	Due         *USD    `json:"should_be_left" doc:"cash_beside_sales + sold - paid_out + came_back - paid_by_hand"`
 	Left        *USD    `json:"left" doc:"0.00 where the account was read empty before this service closed it"`
 	Difference  *USD    `json:"difference" doc:"left - should_be_left: what came in or went out after the first payout beside sales and payouts"`
 	Verdict     Verdict `json:"verdict" enum:"balanced,gap,unfinished,unknown"`
@@ -37,7 +38,7 @@ type Statement struct {
 // StatementOf adds up what a closure's books say. It asks nobody: what the books do not have, such as a dividend between two
 // payouts, is in the difference.
 func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
-	var s Statement
+	s := Statement{ByHand: USD{c.Memo.ByHandSum()}}
 	var first closure.Intent // the first payout in quiet: then the cash can be believed
 	closed := false
 	for _, i := range intents {
@@ -61,15 +62,24 @@ func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
 		case closure.OrderIntent, closure.CancelIntent:
 		}
 	}
-	sold, known := soldUntil(intents, time.Time{})
+	if stand := c.Memo.Stand; first.ID == "" && stand != nil && s.ByHand.IsPositive() { // all of it went another way
+		first = closure.Intent{ID: "stand", Key: stand.Key, CashBefore: decimal.NewNullDecimal(stand.Cash)}
+	}
+	sold, known := soldUntil(intents, math.MaxInt64)
 	if known {
 		s.Sold = &USD{sold}
 	}
-	if before, known := soldUntil(intents, first.ClaimedAt); known && first.ID != "" {
-		s.Beside = &USD{first.CashBefore.Decimal.Sub(before)}
+	if before, known := soldUntil(intents, first.Key); known && first.ID != "" {
+		beside := first.CashBefore.Decimal.Sub(before)
+		for _, p := range c.Memo.ByHand {
+			if p.Key <= first.Key { // that cash is without it
+				beside = beside.Add(p.Amount)
+			}
+		}
+		s.Beside = &USD{beside}
 	}
 	if s.Sold != nil && s.Beside != nil {
-		s.Due = &USD{s.Beside.Add(sold).Sub(s.PaidOut.Decimal).Add(s.CameBack.Decimal)}
+		s.Due = &USD{s.Beside.Add(sold).Sub(s.PaidOut.Decimal).Add(s.CameBack.Decimal).Sub(s.ByHand.Decimal)}
 	}
 	if c.State == closure.Closed && closed {
 		s.Left = &USD{decimal.Zero}
@@ -81,12 +91,12 @@ func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
 	return s
 }
 
-// soldUntil is what the orders claimed before a time brought in; known is false where the broker's word on one is missing.
-// The zero time is the end.
-func soldUntil(intents []closure.Intent, t time.Time) (sum decimal.Decimal, known bool) {
+// soldUntil is what the orders claimed up to a version of the row brought in; known is false where the broker's word on one
+// is missing.
+func soldUntil(intents []closure.Intent, key int64) (sum decimal.Decimal, known bool) {
 	known = true
 	for _, i := range intents {
-		if i.Kind != closure.OrderIntent || !t.IsZero() && !i.ClaimedAt.Before(t) {
+		if i.Kind != closure.OrderIntent || i.Key > key {
 			continue
 		}
 		switch {
@@ -108,7 +118,7 @@ func (s *Statement) judge(c closure.Closure, closed bool) {
 		s.Verdict, s.Text = Unfinished, "The closure is not over: what is left is not known yet."
 	case !closed:
 		s.Verdict, s.Text = NotKnown, "The account was closed by someone else: what was left then is not known here."
-	case s.Sold != nil && s.Sold.IsZero() && s.PaidOut.IsZero() && s.Unconfirmed.IsZero():
+	case s.Sold != nil && s.Sold.IsZero() && s.PaidOut.IsZero() && s.Unconfirmed.IsZero() && s.ByHand.IsZero():
 		s.Verdict, s.Text = Balanced, "Nothing was sold, nothing was paid out, and the account was read empty before it was closed."
 	case s.Difference == nil || !s.Unconfirmed.IsZero():
 		s.Verdict, s.Text = NotKnown, "A sum is missing in the books, so that they can't be balanced: unknown is not zero."
@@ -116,5 +126,8 @@ func (s *Statement) judge(c closure.Closure, closed bool) {
 		s.Verdict, s.Text = Balanced, "It balances to the cent: what was there and what was sold is what was paid out, and nothing is left."
 	default:
 		s.Verdict, s.Text = Gap, "It does not balance by these books alone: the difference came in or went out after the first payout, as a dividend, interest, a deposit or a fee does. The broker's list of activities says which."
+		if s.ByHand.IsPositive() {
+			s.Text += " Or another sum left the account than was recorded as paid by hand."
+		}
 	}
 }

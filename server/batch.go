@@ -127,11 +127,11 @@ func (r *batchRow) spoil(o readiness.Obstacle) {
 // batch accepts a batch. Nothing is asked of the broker here: that is the job's.
 func (s *server) batch(ctx context.Context, in *batchInput, validate func(any) []error) (*batchOutput, error) {
 	if media, _, err := mime.ParseMediaType(in.ContentType); err != nil || media != "application/json" {
-		return nil, unsupportedMedia.problem("Send JSON with the header Content-Type: application/json.")
+		return nil, notJSON()
 	}
 	var whole any
 	if err := json.Unmarshal(in.RawBody, &whole); err != nil {
-		return nil, malformedBody.problem("The body must be one JSON object.").because(err)
+		return nil, malformed().because(err)
 	}
 	spoiled, err := sortFaults(validate(whole))
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *server) batch(ctx context.Context, in *batchInput, validate func(any) [
 		Accounts []json.RawMessage `json:"accounts"`
 	}
 	if err := json.Unmarshal(in.RawBody, &body); err != nil {
-		return nil, malformedBody.problem("The body must be one JSON object.").because(err)
+		return nil, malformed().because(err)
 	}
 	shared, err := s.validate(InitiateBody{
 		Liquidation: body.Liquidation || body.DryRun, Irreversible: body.Irreversible || body.DryRun, NotBefore: body.NotBefore, Reason: body.Reason,
@@ -223,7 +223,7 @@ var rowLocation = regexp.MustCompile(`^body\.accounts\[(\d+)\](?:\.(.*))?$`)
 // sortFaults gives what the schema says of each row; what it says of the rest is an error.
 func sortFaults(errs []error) (map[int][]string, error) {
 	rows := map[int][]string{}
-	p := invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	p := invalid()
 	for _, f := range faults(errs) {
 		m := rowLocation.FindStringSubmatch(f.Location)
 		if m == nil {

@@ -188,6 +188,9 @@ func (a answer) problem(status int, code string) server.Problem {
 	if p.Code != code || p.Status != status || p.Title == "" || p.Type != "urn:closeout:problem:"+code || p.RequestID == "" || p.RequestID != a.header.Get("X-Request-ID") {
 		a.tb.Fatalf("the problem is %s, want the code %s", a.text, code)
 	}
+	if p.Detail == "" || p.Hint == "" {
+		a.tb.Errorf("the problem does not say what is wrong and what to do next: %s", a.text)
+	}
 	if p.Retryable != (a.header.Get("Retry-After") != "") {
 		a.tb.Errorf("retryable is %v and Retry-After %q", p.Retryable, a.header.Get("Retry-After"))
 	}

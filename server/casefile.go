@@ -80,7 +80,7 @@ func (s *server) caseFile(ctx context.Context, in *caseFileInput) (*huma.StreamR
 		body, err = web.CaseFile(file)
 	}
 	if err != nil {
-		return nil, internal.problem("The log has the cause under the request_id.").because(err)
+		return nil, broken(err)
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		ctx.SetHeader("Content-Type", mime)

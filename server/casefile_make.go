@@ -14,14 +14,17 @@ import (
 
 // fileOf gathers a closure's case file, as much of it as the key's scopes may see.
 func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (CaseFile, error) {
+	c, intents, err := s.Ledger.Load(ctx, c.ID)
+	if err != nil {
+		return CaseFile{}, err
+	}
 	events, err := s.Ledger.Events(ctx, c.ID)
 	broken, isBroken := errors.AsType[*ledger.ChainError](err)
 	if err != nil && !isBroken {
 		return CaseFile{}, err
 	}
-	c, intents, err := s.Ledger.Load(ctx, c.ID)
-	if err != nil {
-		return CaseFile{}, err
+	if !isBroken && int64(len(events)) > c.Seq { // it moved in between: the file is of the moment at which its row was read
+		events = events[:c.Seq]
 	}
 	letters, err := s.Ledger.Letters(ctx, c.ID)
 	if err != nil {

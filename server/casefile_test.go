@@ -7,9 +7,11 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,6 +79,19 @@ func (k *caseOf) pay(amount, cash, day, id, became string) {
 		Kind: closure.TransferIntent, Subject: k.bank, Amount: dollars(amount), CashBefore: dollars(cash), Quiet: true, RelationshipID: k.bank, BankingDay: day,
 		Request: []byte(`{"method":"POST","path":"/v1/accounts/` + k.account + `/transfers","body":{"relationship_id":"` + k.bank + `","amount":"` + amount + `"}}`),
 	}, func(i *closure.Intent) { i.BrokerID, i.Answer, i.Finished = id, "accepted", became })
+}
+
+// paidByHand stops the closure, with what is remembered then, and records a payment.
+func (k *caseOf) paidByHand(memo *closure.Memo, sum string) {
+	k.tb.Helper()
+	var err error
+	k.c, err = k.ledger.Save(context.Background(), k.c, closure.Looked(time.Now(), closure.Fail(closure.BankGone, "gone"), closure.Look{}, memo), nil)
+	must(k.tb, err)
+	k.c, err = k.ledger.Command(context.Background(), k.c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
+		r := closure.Resolution{Kind: closure.PaidByHand, Amount: dollars(sum).Decimal, Reference: "wire 7"}
+		return closure.Resolved(time.Now(), "ann", "wired", r, nil), nil
+	})
+	must(k.tb, err)
 }
 
 func (k *caseOf) closes() {
@@ -186,6 +201,27 @@ func TestACaseFilesVerdicts(t *testing.T) {
 			k.pay("1000.00", "1000.00", "2026-11-18", "t", "COMPLETE")
 			k.closes()
 		}, readiness.NotKnown, ""},
+		"the rest was paid by hand": {func(k *caseOf) {
+			k.pay("600.00", "1000.00", "2026-11-18", "t", "COMPLETE")
+			k.paidByHand(nil, "400.00")
+			k.closes()
+		}, readiness.Balanced, "0.00"},
+		"all of it was paid by hand": {func(k *caseOf) {
+			k.sell("AAPL", dollars("100"), "")
+			k.paidByHand(&closure.Memo{Stand: &closure.Stand{Cash: dollars("1000").Decimal, Key: k.c.Version}}, "1000.00")
+			k.closes()
+		}, readiness.Balanced, "0.00"},
+		"the first part was paid by hand": {func(k *caseOf) {
+			k.paidByHand(&closure.Memo{Stand: &closure.Stand{Cash: dollars("1000").Decimal, Key: k.c.Version}}, "400.00")
+			k.pay("600.00", "600.00", "2026-11-18", "t", "COMPLETE")
+			k.closes()
+		}, readiness.Balanced, "0.00"},
+		"a sum by hand that was not there": {func(k *caseOf) {
+			k.pay("1000.00", "1000.00", "2026-11-18", "t", "COMPLETE")
+			k.paidByHand(nil, "100.00")
+			k.closes()
+		}, readiness.Gap, "100.00"},
+		"by hand, and what was there is not known": {func(k *caseOf) { k.paidByHand(nil, "1.00"); k.closes() }, readiness.NotKnown, ""},
 		"nothing in it":          {func(k *caseOf) { k.closes() }, readiness.Balanced, ""},
 		"sold and never paid":    {func(k *caseOf) { k.sell("AAPL", dollars("1"), ""); k.closes() }, readiness.NotKnown, ""},
 		"closed by someone else": {func(k *caseOf) { k.c = k.look(k.c, closure.Done("closed by someone else")) }, readiness.NotKnown, ""},
@@ -210,6 +246,9 @@ func TestACaseFilesVerdicts(t *testing.T) {
 				t.Errorf("%s, difference %q: %s", f.Money.Verdict, got, f.Money.Text)
 			}
 			page := k.do("GET", k.path()+"?format=html", "")
+			if f.Money.ByHand.IsPositive() != strings.Contains(page.text, "Paid by hand") || !f.Money.ByHand.Equal(k.c.Memo.ByHandSum()) {
+				t.Errorf("%s was paid by hand; the page: %s", f.Money.ByHand, page.text)
+			}
 			if page.status != 200 || (got == "") != strings.Contains(page.text, "unknown</span></td></tr>\n</tbody>") && f.Money.Unconfirmed.IsZero() {
 				t.Errorf("the page shows the difference %q as %s", got, page.text)
 			}
@@ -285,6 +324,34 @@ func TestACaseFileSaysWhereTheChainBreaks(t *testing.T) {
 	}
 	if a := k.do("GET", k.path()+"?format=html", ""); !strings.Contains(a.text, `broken</span> The history is broken at event 3`) {
 		t.Error(a.text)
+	}
+}
+
+// A closure that moves while its file is written has one history in it: the one whose head is shown as verified.
+func TestACaseFileOfAMovingClosure(t *testing.T) {
+	k := newCase(t, "")
+	over := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-over:
+				return
+			default:
+				k.c = k.look(k.c, closure.Wait(0, closure.Selling, fmt.Sprintf("look %d", n)))
+			}
+		}
+	})
+	differ := 0
+	for range 20 {
+		if f, _ := k.file(secret); !f.Chain.Verified || f.Chain.Events != int64(len(f.History)) {
+			differ++
+		}
+	}
+	close(over)
+	writer.Wait()
+	if differ > 0 {
+		t.Errorf("%d of 20 files show another head than their history's", differ)
 	}
 }
 

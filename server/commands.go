@@ -193,7 +193,7 @@ func line(where, text string) error {
 	default:
 		return nil
 	}
-	p := invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	p := invalid()
 	p.Errors = []Fault{{where, message}}
 	return p
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 
 	"closeout/closure"
@@ -109,32 +108,35 @@ func successor(now, account string) string {
 	return path
 }
 
-func deprecate(h func(name, value string), e EarlierPath, account string) {
-	h("Deprecation", deprecatedOn)
-	if to := successor(e.Now, account); !strings.Contains(to, "{") { // an address that names no account leads to none's
-		h("Link", "<"+to+`>; rel="successor-version"`)
+// deprecate marks whatever is answered under an old address to somebody with a key, refusals and kept answers included.
+func (s *server) deprecate(c *gin.Context) {
+	e, ok := s.earlier[c.Request.Method+" "+c.FullPath()]
+	if !ok {
+		return
+	}
+	c.Header("Deprecation", deprecatedOn)
+	if to := successor(e.Now, c.Param("account_id")); !strings.Contains(to, "{") { // an address that names no account leads to none's
+		c.Header("Link", "<"+to+`>; rel="successor-version"`)
 	}
 }
 
 // registerEarlier makes the routes of the earlier system's addresses. They stand in no description: nobody new should find them.
 func (s *server) registerEarlier(api huma.API, r *gin.Engine) {
 	for _, e := range EarlierPaths {
+		route := ginPath(e.Path)
+		if !e.same {
+			s.earlier[e.Method+" "+route] = e
+		}
 		switch {
 		case e.same:
 		case e.Gone():
-			route := ginPath(e.Path)
 			s.rules[e.Method+" "+route] = rule{scope: e.scope, maxBody: maxBody, patience: ordinary.patience}
 			r.Handle(e.Method, route, func(c *gin.Context) {
-				deprecate(c.Header, e, c.Param("account_id"))
 				goneFor.problem(e.Does+".").hinting("Use "+e.Now+" instead.").write(c.Writer, c.Request)
 			})
 		default:
 			op := huma.Operation{
 				OperationID: "earlier " + e.Method + " " + e.Path, Method: e.Method, Path: e.Path, Hidden: true, Metadata: needs(e.scope), DefaultStatus: http.StatusOK,
-				Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-					deprecate(ctx.SetHeader, e, humagin.Unwrap(ctx).Param("account_id"))
-					next(ctx)
-				}},
 			}
 			s.rules.learn(nil, &op)
 			e.serve(s, api, op)

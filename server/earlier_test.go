@@ -99,6 +99,31 @@ func TestEarlierPaths(t *testing.T) {
 	}
 }
 
+// Whoever has a key is told that an address is old, whatever else the answer is: one that is kept, or a refusal.
+func TestEveryAnswerOfAnEarlierAddressSaysSo(t *testing.T) {
+	b := newBench(t)
+	id, bank := b.account(sim.Spec{})
+	at, reader := "/account-closure/initiate/"+id, b.key("reader", server.ScopeRead)
+	for _, tt := range []struct {
+		name, key, body, once string
+		status                int
+	}{
+		{"accepted", secret, wish(bank), "1", 202},
+		{"kept", secret, wish(bank), "1", 202},
+		{"another body", secret, wish(bank, " "), "1", 422},
+		{"a wrong scope", reader, wish(bank), "2", 403},
+		{"a body too large", secret, strings.Repeat(" ", 1<<20), "3", 413},
+	} {
+		a := b.do("POST", at, tt.body, "X-API-Key", tt.key, "Idempotency-Key", tt.once)
+		if a.status != tt.status || a.header.Get("Deprecation") == "" || !strings.Contains(a.header.Get("Link"), "/api"+at) {
+			t.Errorf("%s: %d, %v", tt.name, a.status, a.header)
+		}
+	}
+	if a := b.do("POST", at, wish(bank), "X-API-Key", "wrong"); a.status != 401 || a.header.Get("Deprecation") != "" {
+		t.Errorf("without a key one learns that the address is old: %d, %v", a.status, a.header)
+	}
+}
+
 func TestEarlierShapes(t *testing.T) {
 	b := newBench(t)
 	id, bank := b.account(sim.Spec{Cash: decimal.NewFromInt(900)})

@@ -91,7 +91,7 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 		return nil, obstacleProblem(blocking)
 	}
 	if report.Bank == nil || report.Holdings == nil {
-		return nil, internal.problem("The log has the cause under the request_id.").because(errors.New("readiness: no obstacle, and neither bank nor holdings"))
+		return nil, broken(errors.New("readiness: no obstacle, and neither bank nor holdings"))
 	}
 	finish := s.Readiness.Finish(report, start)
 	accepted := func(c closure.Closure) Initiated {
@@ -129,7 +129,7 @@ func (s *server) schedule(ctx context.Context, c closure.Closure) {
 func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*initiateOutput, error) {
 	if c.RelationshipID != bank {
 		p := otherBank.problem("The account has an open closure, " + c.Confirmation + ", that pays to another bank.").
-			hinting("The bank of a closure can't be changed. Cancel it while nothing irreversible was sent, then initiate again.")
+			hinting("Cancel it while nothing irreversible was sent, then initiate again. Afterwards only an operator can have another bank paid, by resolve with relink_bank.")
 		p.ClosureID = c.ID
 		return nil, p
 	}
@@ -170,7 +170,7 @@ func (s *server) validate(b InitiateBody) (time.Time, error) {
 	if len(p.Errors) > 0 {
 		return time.Time{}, p
 	}
-	p = invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	p = invalid()
 	for _, field := range []struct{ name, value string }{{"user_id", b.UserID}, {"email", b.Email}, {"reason", b.Reason}} {
 		if strings.ContainsFunc(field.value, unicode.IsControl) {
 			p.Errors = append(p.Errors, Fault{"body." + field.name, "must not contain control characters, line breaks included"})

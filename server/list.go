@@ -141,7 +141,7 @@ func (s *server) filter(in Filters) (ledger.Filter, error) {
 	for _, phase := range in.Phase {
 		f.Phases = append(f.Phases, closure.Phase(phase))
 	}
-	p := invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	p := invalid()
 	if in.OlderThan != "" {
 		m := ageForm.FindStringSubmatch(in.OlderThan)
 		if m == nil {

@@ -41,13 +41,22 @@ func entryOf(ctx context.Context) *entry {
 	return &entry{}
 }
 
-var saneID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var (
+	saneID  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,23}$`)
+	numbers = regexp.MustCompile(`\d{7}|\d{3}-\d{2}-\d{4}`)
+)
+
+// kept says whether a client's own id for its request can be used: it must be one that the log's redaction leaves as it is,
+// or nobody could find it there.
+func kept(id string) bool {
+	return uuidForm.MatchString(id) || saneID.MatchString(id) && !numbers.MatchString(id)
+}
 
 // begin gives each request its id, and writes its one line when it is over. The route is logged as it is declared, never as
 // it came: an address can hold anything.
 func (s *server) begin(c *gin.Context) {
 	e := &entry{requestID: c.GetHeader("X-Request-ID")}
-	if !saneID.MatchString(e.requestID) {
+	if !kept(e.requestID) {
 		e.requestID = uuid.NewString() // of all random texts the one that the log's redaction leaves as it is
 	}
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), entryKey{}, e))
@@ -107,7 +116,7 @@ func (s *server) recovery(c *gin.Context) {
 		e.code, e.cause = internal.code, fmt.Errorf("panic: %v", v)
 		s.Log.WithFields(logrus.Fields{"request_id": e.requestID, "stack": string(debug.Stack())}).Error("panic in a request")
 		if !c.Writer.Written() {
-			internal.problem("The log has the cause under the request_id.").because(e.cause).write(c.Writer, c.Request)
+			broken(e.cause).write(c.Writer, c.Request)
 		}
 	}()
 	c.Next()
@@ -233,7 +242,8 @@ func (s *server) limit(c *gin.Context) {
 // sameSite refuses what a page of another site makes a browser send along with a remembered password.
 func sameSite(c *gin.Context) {
 	if err := http.NewCrossOriginProtection().Check(c.Request); err != nil {
-		crossOrigin.problem("A page of another site may not do this.").because(err).write(c.Writer, c.Request)
+		crossOrigin.problem("A page of another site may not do this.").
+			hinting("Ask from your own server, and keep the key there.").because(err).write(c.Writer, c.Request)
 		c.Abort()
 	}
 }

@@ -211,36 +211,59 @@ func fromHuma(status int, message string, errs ...error) huma.StatusError {
 	}
 	switch status {
 	case http.StatusRequestTimeout:
-		return bodyTooSlow.problem("The body must be here within five seconds.")
+		return bodyTooSlow.problem("The body did not come in time.").
+			hinting("It must be here within five seconds, a batch's within 15. Ask again, with the same Idempotency-Key.")
 	case http.StatusUnsupportedMediaType:
-		return unsupportedMedia.problem("Send JSON with the header Content-Type: application/json.")
+		return notJSON()
 	case http.StatusNotAcceptable:
-		return notAcceptable.problem("Ask with the header Accept: application/json, or with none.")
+		return notAcceptable.problem("The request accepts no JSON.").hinting("Ask with the header Accept: application/json, or with none.")
 	case http.StatusUnprocessableEntity:
-		p := invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+		p := invalid()
 		p.Errors = faults(errs)
 		return p
 	case http.StatusBadRequest:
-		p := malformedBody.problem("The body must be one JSON object.")
+		p := malformed()
 		p.Errors = faults(errs)
 		return p
 	case http.StatusInternalServerError:
 		if message == endedEarly {
-			return malformedBody.problem("The body ended early.").because(err)
+			return malformedBody.problem("The body ended early.").hinting("Ask again, with the same Idempotency-Key.").because(err)
 		}
 	}
 	if status > 0 && status < http.StatusInternalServerError {
 		k := badRequest
 		k.status = status
-		p := k.problem(message)
+		p := k.problem(message).hinting("GET /openapi.json describes what may be asked at this address.")
 		p.Errors = faults(errs)
 		return p
 	}
-	return internal.problem("The log has the cause under the request_id.").because(err)
+	return broken(err)
+}
+
+// invalid is a request that was understood and is refused; its Errors are the caller's to name.
+func invalid() *Problem {
+	return invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.").
+		hinting("Mend what errors names and ask again. Nothing was changed.")
+}
+
+func notJSON() *Problem {
+	return unsupportedMedia.problem("The body is not said to be JSON.").hinting("Send JSON with the header Content-Type: application/json.")
+}
+
+func malformed() *Problem {
+	return malformedBody.problem("The body must be one JSON object.").
+		hinting("Send one as /openapi.json describes it for this address. Nothing was changed.")
+}
+
+// broken is a fault of this service, of which only the log is told the cause.
+func broken(cause error) *Problem {
+	return internal.problem("The log has the cause under the request_id.").
+		hinting("Ask again, a POST with the same Idempotency-Key. If it stays so, tell who runs this service the request_id.").because(cause)
 }
 
 func tooLarge(largest int64) *Problem {
-	return bodyTooLarge.problem("A body may have at most " + strconv.FormatInt(largest>>10, 10) + " KiB here.")
+	return bodyTooLarge.problem("A body may have at most " + strconv.FormatInt(largest>>10, 10) + " KiB here.").
+		hinting("Send a smaller one. Many accounts go by the batch, which may have more, or by several batches.")
 }
 
 func faults(errs []error) []Fault {

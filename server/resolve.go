@@ -106,7 +106,7 @@ func resolution(b ResolveBody) (r closure.Resolution, err error) {
 		Kind: closure.ResolutionKind(b.Resolution), Reference: b.Reference, TransferID: strings.ToLower(b.TransferID),
 		IntentID: b.IntentID, Bank: strings.ToLower(b.RelationshipID),
 	}
-	p := invalidRequest.problem("The request was understood, but not everything in it is allowed; errors says what.")
+	p := invalid()
 	field := func(name, value string, needed, allowed bool) {
 		switch {
 		case needed && value == "":
@@ -153,7 +153,7 @@ func (s *server) approved(ctx context.Context, account, bank string) (fingerprin
 		return "", obstacleProblem(ofBank)
 	}
 	if report.Bank == nil {
-		return "", internal.problem("The log has the cause under the request_id.").because(errors.New("readiness: no obstacle, and no bank"))
+		return "", broken(errors.New("readiness: no obstacle, and no bank"))
 	}
 	return report.Bank.Fingerprint, nil
 }

@@ -72,8 +72,9 @@ type Options struct {
 
 type server struct {
 	Options
-	rules rules
-	ring  *ring
+	rules   rules
+	earlier map[string]EarlierPath // by method and route, as rules
+	ring    *ring
 }
 
 func init() { gin.SetMode(gin.ReleaseMode) } // otherwise gin prints its routes to the standard output
@@ -100,7 +101,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Live == nil {
 		o.Live = live.NewHub(live.Options{Feed: o.Ledger, Log: o.Log})
 	}
-	s := &server{Options: o, rules: rules{}, ring: &ring{ledger: o.Ledger}}
+	s := &server{Options: o, rules: rules{}, earlier: map[string]EarlierPath{}, ring: &ring{ledger: o.Ledger}}
 
 	r := gin.New()
 	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key
@@ -108,13 +109,14 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})
 	r.NoMethod(func(c *gin.Context) {
-		p := noMethod.problem(c.Request.Method + " is not allowed here.")
-		p.allow = c.Writer.Header().Get("Allow")
+		allow := c.Writer.Header().Get("Allow")
+		p := noMethod.problem(c.Request.Method + " is not allowed here.").hinting("Allowed here: " + allow + ".")
+		p.allow = allow
 		p.write(c.Writer, c.Request)
 	})
 	if o.Monitoring != nil {
