@@ -58,6 +58,9 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 		f.Letters = append(f.Letters, SentLetter{l.Letter, moment(l.CreatedAt), momentOrNull(l.SentAt), l.State})
 	}
 	for _, e := range events {
+		if !operator {
+			e.Text = eventWithoutWords(e.Kind, e.Text)
+		}
 		entry := Entry{Seq: e.Seq, At: moment(e.At), Kind: e.Kind, Actor: e.Actor, Text: see(e.Text), Phase: e.Phase, State: e.State}
 		if operator {
 			entry.Detail = e.Detail

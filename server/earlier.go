@@ -144,7 +144,7 @@ func (s *server) registerEarlier(api huma.API, r *gin.Engine) {
 	}
 }
 
-// latest is the account's latest closure with its intents.
+// latest is the account's latest closure, as the request's key may see it, with its intents.
 func (s *server) latest(ctx context.Context, account string) (closure.Closure, []closure.Intent, error) {
 	c, err := s.Ledger.OfAccount(ctx, strings.ToLower(account))
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -157,7 +157,7 @@ func (s *server) latest(ctx context.Context, account string) (closure.Closure, [
 	if err != nil {
 		return c, nil, ledgerProblem(err)
 	}
-	return c, intents, nil
+	return discreet(ctx, c), intents, nil
 }
 
 type earlierStatus struct {

@@ -252,9 +252,9 @@ func (w sse) tell(t ledger.Told) error {
 	if w.operator {
 		e.Actor = t.Actor
 	} else {
-		e.Text = withoutIDs(e.Text, t.AccountID, t.ClosureID)
+		e.Text = withoutIDs(eventWithoutWords(t.Kind, e.Text), t.AccountID, t.ClosureID)
 		if e.Waiting != nil {
-			e.Waiting.Why = withoutIDs(e.Waiting.Why, t.AccountID, t.ClosureID)
+			e.Waiting.Why = withoutIDs(withoutWords(t.Now.Reason, e.Waiting.Why), t.AccountID, t.ClosureID)
 		}
 	}
 	data, err := json.Marshal(e)

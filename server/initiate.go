@@ -139,7 +139,7 @@ func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*in
 	}
 	message := "The closure is open already."
 	if c.State != closure.Running {
-		message = fmt.Sprintf("The closure is open already and %s: %s.", c.State, c.Why)
+		message = fmt.Sprintf("The closure is open already and %s: %s.", c.State, discreet(ctx, c).Why)
 	}
 	out := s.initiated(c, s.Readiness.Expect(c, intents), message)
 	return &initiateOutput{Status: http.StatusOK, Location: jobPath(c), Body: out}, nil

@@ -52,7 +52,7 @@ func (s *server) job(ctx context.Context, in *jobInput) (*jobOutput, error) {
 	if err != nil {
 		return nil, ledgerProblem(err)
 	}
-	return &jobOutput{jobOf(c, intents)}, nil
+	return &jobOutput{jobOf(discreet(ctx, c), intents)}, nil
 }
 
 func jobOf(c closure.Closure, intents []closure.Intent) Job {

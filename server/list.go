@@ -108,7 +108,7 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		out.NextCursor = &next
 	}
 	for _, c := range page {
-		out.Closures = append(out.Closures, listed(c))
+		out.Closures = append(out.Closures, listed(discreet(ctx, c)))
 	}
 	return &listOutput{out}, nil
 }

@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
 	"closeout/closure"
-	"closeout/ledger"
 	"closeout/readiness"
 )
 
@@ -80,16 +78,9 @@ type Waiting struct {
 type progressOutput struct{ Body Progress }
 
 func (s *server) progress(ctx context.Context, in *accountInput) (*progressOutput, error) {
-	c, err := s.Ledger.OfAccount(ctx, strings.ToLower(in.AccountID))
-	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, noClosure.problem("No closure was ever asked for this account.").hinting("Check the account's id, and whether this is the right environment.")
-	}
+	c, intents, err := s.latest(ctx, in.AccountID)
 	if err != nil {
-		return nil, ledgerProblem(err)
-	}
-	intents, err := s.Ledger.Intents(ctx, c.ID)
-	if err != nil {
-		return nil, ledgerProblem(err)
+		return nil, err
 	}
 	return &progressOutput{s.progressOf(c, intents)}, nil
 }
