@@ -171,7 +171,7 @@ func (b *bench) with(ctx context.Context, method, path, body string, header ...s
 	}
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, req)
-	b.foreseen(method, req.URL.Path, w.Code)
+	b.foreseen(ctx, method, req.URL.Path, w.Code)
 	return answer{b.tb, w.Code, w.Header(), w.Body.String()}
 }
 
@@ -183,11 +183,11 @@ var foreseeing struct {
 
 // foreseen asserts that the description has this status at the operation, so that every test of a refusal is one of the
 // description too.
-func (b *bench) foreseen(method, path string, status int) {
+func (b *bench) foreseen(ctx context.Context, method, path string, status int) {
 	b.tb.Helper()
 	foreseeing.Do(func() {
 		w := httptest.NewRecorder()
-		b.handler.ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/openapi.json", nil))
+		b.handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/openapi.json", nil))
 		must(b.tb, json.Unmarshal(w.Body.Bytes(), &foreseeing.described))
 	})
 	for template, operations := range foreseeing.Paths {

@@ -233,7 +233,7 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 }
 
 // TestEveryFieldIsExplained: what a field is, and in what unit, stands in the description. An object explains itself by its
-// fields; the shapes of the earlier system are explained by docs/earlier-system-paths.md.
+// fields; the shapes of the earlier system mean what they meant there.
 func TestEveryFieldIsExplained(t *testing.T) {
 	b := newBench(t)
 	var d described

@@ -25,7 +25,7 @@ type Job struct {
 	CompletedAt *time.Time        `json:"completed_at" doc:"When the account was closed; null until then"`
 	FailedAt    *time.Time        `json:"failed_at" doc:"When it failed or died; null unless it is so now"`
 	Retries     int               `json:"retry_count" doc:"Errors in a row"`
-	MaxRetries  int               `json:"max_retries" doc:"Errors in a row after which it is dead"`
+	MaxRetries  int               `json:"max_retries" doc:"Errors in a row that are tried again; one more, and it is dead"`
 	Error       *string           `json:"error_message" doc:"Why it failed, or the last error, in words; null if there is none"`
 	Result      *Result           `json:"result" doc:"What it came to; null until the account is closed"`
 }
