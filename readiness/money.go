@@ -45,10 +45,10 @@ func proceeds(intents []closure.Intent) decimal.Decimal {
 
 // Money is where the customer's money is, as far as a closure's own books say.
 type Money struct {
-	Sold        USD `json:"sold" doc:"What the sales brought in"`
-	Paid        USD `json:"paid" doc:"Payouts that have arrived and were not returned"`
-	InFlight    USD `json:"in_flight" doc:"Payouts on their way"`
-	Unconfirmed USD `json:"unconfirmed" doc:"Payouts of which nobody knows yet whether the broker took them"`
+	Sold        USD `json:"sold" doc:"Dollars that the sales brought in"`
+	Paid        USD `json:"paid" doc:"Dollars of payouts that have arrived and were not returned"`
+	InFlight    USD `json:"in_flight" doc:"Dollars of payouts on their way"`
+	Unconfirmed USD `json:"unconfirmed" doc:"Dollars of payouts of which nobody knows yet whether the broker took them"`
 }
 
 // MoneyOf adds up a closure's intents. What has arrived is the sum of the last look where there was one.

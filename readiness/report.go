@@ -43,20 +43,20 @@ type Sale struct {
 	Symbol string          `json:"symbol"`
 	Side   string          `json:"side,omitempty" doc:"long or short"`
 	Qty    decimal.Decimal `json:"qty"`
-	Value  *USD            `json:"value" doc:"About what its sale brings in; negative for a short; null if the broker gives no price"`
+	Value  *USD            `json:"value" doc:"About how many dollars its sale brings in; negative for a short; null if the broker gives no price"`
 }
 
 // Bank is an ACH relationship of the account. Its fingerprint is for the ledger and never leaves the service.
 type Bank struct {
-	ID          string `json:"id"`
-	Status      string `json:"status"`
+	ID          string `json:"id" doc:"The ACH relationship's id at the broker"`
+	Status      string `json:"status" doc:"At the broker, such as APPROVED"`
 	Fingerprint string `json:"-"`
 }
 
 // Obstacle is something that stands in the way.
 type Obstacle struct {
 	Code     string      `json:"code" doc:"Stable"`
-	Text     string      `json:"text"`
+	Text     string      `json:"text" doc:"What stands in the way, in words"`
 	Hint     string      `json:"hint,omitempty" doc:"What can be done about it"`
 	Who      closure.Who `json:"who_must_act,omitempty" doc:"customer, operator or broker; absent if time will do"`
 	Blocking bool        `json:"blocking" doc:"Whether initiate refuses; otherwise the closure is accepted and waits"`
@@ -64,8 +64,8 @@ type Obstacle struct {
 
 // Holdings are what was read of the account's contents.
 type Holdings struct {
-	Positions []Sale `json:"positions,omitempty"`
-	Count     int    `json:"positions_count" required:"false"`
+	Positions []Sale `json:"positions,omitempty" doc:"What will be sold, or bought back where it is short"`
+	Count     int    `json:"positions_count" required:"false" doc:"How many positions there are"`
 	Orders    int    `json:"orders_count" required:"false" doc:"Open orders, which will be cancelled"`
 	Cash      USD    `json:"cash_balance" required:"false"`
 	Estimate  USD    `json:"estimated_payout" required:"false" doc:"About what will be paid out: the cash and the positions at their present prices"`
@@ -73,7 +73,7 @@ type Holdings struct {
 	Transfers int    `json:"transfers" required:"false" doc:"How many ACH transfers that takes by the daily limit"`
 
 	// DailyLimit is what may leave the account on one banking day: the policy's, or the account's own where that is less.
-	DailyLimit USD `json:"daily_limit" required:"false"`
+	DailyLimit USD `json:"daily_limit" required:"false" doc:"Dollars that may leave on one banking day: this service's limit, or the account's own where that is less"`
 
 	unsettled bool      // some cash is not withdrawable yet
 	quiet     time.Time // when transfers that are on their way have ended and are booked; zero: none is
@@ -85,7 +85,7 @@ type Report struct {
 	AccountID     string     `json:"account_id"`
 	AccountStatus string     `json:"account_status"`
 	Ready         bool       `json:"ready" doc:"Whether initiate would accept: no obstacle is blocking"`
-	Obstacles     []Obstacle `json:"obstacles"`
+	Obstacles     []Obstacle `json:"obstacles" doc:"What stands in the way, and what the closure will wait for"`
 	Banks         []Bank     `json:"banks,omitempty" doc:"The approved ACH relationships"`
 	*Holdings
 	*Schedule

@@ -22,16 +22,16 @@ const (
 
 // Statement is a closure's money, line by line. A sum that is null is not known.
 type Statement struct {
-	Beside      *USD    `json:"cash_beside_sales" doc:"What the account had when the first payout was claimed, less what the sales until then brought in, and with what was paid by hand until then: cash of before, dividends, less fees"`
-	Sold        *USD    `json:"sold" doc:"What the sales brought in"`
-	PaidOut     USD     `json:"paid_out" doc:"All payouts that the broker took"`
-	CameBack    USD     `json:"came_back" doc:"Of these, what the bank returned or the broker did not carry out"`
-	ByHand      USD     `json:"paid_by_hand" doc:"What a person has paid another way, by their word"`
-	Unconfirmed USD     `json:"unconfirmed" doc:"Payouts of which nobody knows yet whether the broker took them; in no other line"`
-	Due         *USD    `json:"should_be_left" doc:"cash_beside_sales + sold - paid_out + came_back - paid_by_hand"`
-	Left        *USD    `json:"left" doc:"0.00 where the account was read empty before this service closed it"`
-	Difference  *USD    `json:"difference" doc:"left - should_be_left: what came in or went out after the first payout beside sales and payouts"`
-	Verdict     Verdict `json:"verdict" enum:"balanced,gap,unfinished,unknown"`
+	Beside      *USD    `json:"cash_beside_sales" doc:"Dollars: What the account had when the first payout was claimed, less what the sales until then brought in, and with what was paid by hand until then: cash of before, dividends, less fees"`
+	Sold        *USD    `json:"sold" doc:"Dollars: What the sales brought in"`
+	PaidOut     USD     `json:"paid_out" doc:"Dollars: All payouts that the broker took"`
+	CameBack    USD     `json:"came_back" doc:"Dollars: Of these, what the bank returned or the broker did not carry out"`
+	ByHand      USD     `json:"paid_by_hand" doc:"Dollars: What a person has paid another way, by their word"`
+	Unconfirmed USD     `json:"unconfirmed" doc:"Dollars: Payouts of which nobody knows yet whether the broker took them; in no other line"`
+	Due         *USD    `json:"should_be_left" doc:"Dollars: cash_beside_sales + sold - paid_out + came_back - paid_by_hand"`
+	Left        *USD    `json:"left" doc:"Dollars: 0.00 where the account was read empty before this service closed it"`
+	Difference  *USD    `json:"difference" doc:"Dollars: left - should_be_left: what came in or went out after the first payout beside sales and payouts"`
+	Verdict     Verdict `json:"verdict" enum:"balanced,gap,unfinished,unknown" doc:"balanced to the cent, a gap that the difference says, unfinished as the closure is not over, or unknown as a sum is missing"`
 	Text        string  `json:"text" doc:"The verdict in words"`
 }
 

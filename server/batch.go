@@ -31,10 +31,10 @@ const (
 
 // BatchBody is what a client asks for many accounts at once.
 type BatchBody struct {
-	Accounts     []BatchAccountBody `json:"accounts" minItems:"1" maxItems:"10000"`
+	Accounts     []BatchAccountBody `json:"accounts" minItems:"1" maxItems:"10000" doc:"Each account once, with the bank to pay to"`
 	Liquidation  bool               `json:"confirm_liquidation,omitempty" doc:"Must be true unless it is a dry run: every position is sold"`
 	Irreversible bool               `json:"confirm_irreversible,omitempty" doc:"Must be true unless it is a dry run: a closed account can't be opened again"`
-	Priority     string             `json:"priority,omitempty" enum:"urgent,normal,bulk" default:"bulk"`
+	Priority     string             `json:"priority,omitempty" enum:"urgent,normal,bulk" default:"bulk" doc:"How far ahead of others; all of a batch are bulk, behind the rest, unless it says otherwise"`
 	NotBefore    *time.Time         `json:"not_before,omitempty" doc:"For the accounts that have none of their own: starts then, at most 90 days ahead"`
 	Reason       string             `json:"reason,omitempty" maxLength:"500" doc:"Why, for the record"`
 	Partial      bool               `json:"partial,omitempty" doc:"Start what can be started and list the rest; otherwise one bad row keeps all from being started"`
@@ -46,7 +46,7 @@ type BatchAccountBody struct {
 	AccountID      string     `json:"account_id" format:"uuid" minLength:"36" maxLength:"36"`
 	RelationshipID string     `json:"ach_relationship_id" format:"uuid" minLength:"36" maxLength:"36" doc:"The account's APPROVED ACH relationship to pay to"`
 	NotBefore      *time.Time `json:"not_before,omitempty" doc:"Starts then; at most 90 days ahead"`
-	UserID         string     `json:"user_id,omitempty" maxLength:"200"`
+	UserID         string     `json:"user_id,omitempty" maxLength:"200" doc:"Whose account it is, in the client's own books"`
 	Email          string     `json:"email,omitempty" format:"email" maxLength:"254" doc:"Where the customer is written to"`
 }
 
@@ -60,18 +60,18 @@ type RowProblem struct {
 	Index     int         `json:"index" doc:"Its place in accounts, from 0"`
 	AccountID string      `json:"account_id,omitempty" doc:"Absent where what was sent is no id"`
 	Code      string      `json:"code" doc:"Stable: invalid_row, duplicate, closure_open, or the code of an obstacle as check-readiness has it"`
-	Text      string      `json:"text"`
+	Text      string      `json:"text" doc:"What is wrong with it, in words"`
 	Hint      string      `json:"hint,omitempty"`
 	Who       closure.Who `json:"who_must_act,omitempty"`
 }
 
 // Accepted is the answer to a batch that was accepted.
 type Accepted struct {
-	BatchID   string            `json:"batch_id"`
-	State     ledger.BatchState `json:"state"`
+	BatchID   string            `json:"batch_id" doc:"By which its progress is found and it is canceled"`
+	State     ledger.BatchState `json:"state" enum:"checking,starting,done,refused,canceled" doc:"checking each account, starting closures, done, refused (none was started, as one can't be) or canceled"`
 	DryRun    bool              `json:"dry_run"`
 	Partial   bool              `json:"partial"`
-	Total     int               `json:"total"`
+	Total     int               `json:"total" doc:"How many accounts were sent, those refused included"`
 	Message   string            `json:"message"`
 	Rows      []RowProblem      `json:"rows,omitempty" doc:"Of a partial batch: the rows that are refused already, a hundred at the most"`
 	RowsTotal int               `json:"rows_total,omitempty" doc:"How many rows are refused already"`

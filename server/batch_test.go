@@ -53,7 +53,7 @@ func working(t *testing.T) (b *bench, work func()) {
 		Ledger: b.ledger, Queue: queue, Timing: closure.ShortTiming, Log: log,
 		Readiness: &readiness.Checker{Broker: client, Calendar: calendar.Rules, Policy: closure.DefaultPolicy(closure.Sandbox)},
 	}
-	return b, func() {
+	b.work = func() {
 		t.Helper()
 		for n := 0; queue.bite != nil; n++ {
 			if n == 100 {
@@ -64,6 +64,7 @@ func working(t *testing.T) (b *bench, work func()) {
 			must(t, batches.Bite(t.Context(), bite))
 		}
 	}
+	return b, b.work
 }
 
 func row(account, bank string, more ...string) string {

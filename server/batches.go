@@ -42,42 +42,42 @@ type RowCounts struct {
 
 // ClosureCounts says where the closures of a batch stand.
 type ClosureCounts struct {
-	Total   int                   `json:"total"`
+	Total   int                   `json:"total" doc:"Closures that the batch has started"`
 	Ended   int                   `json:"ended" doc:"Closed or canceled"`
-	ByState map[closure.State]int `json:"by_state"`
-	ByPhase map[closure.Phase]int `json:"by_phase" doc:"Of those that have not ended"`
+	ByState map[closure.State]int `json:"by_state" doc:"How many are in each state: running, paused, failed, dead, closed, canceled; a state without any is absent"`
+	ByPhase map[closure.Phase]int `json:"by_phase" doc:"How many of those that have not ended are in each phase: liquidation, settlement, withdrawal, closing; a phase without any is absent"`
 }
 
 // BatchRow is what came of one account of a batch.
 type BatchRow struct {
 	Index     int                  `json:"index" doc:"Its place in accounts, from 0"`
-	AccountID string               `json:"account_id,omitempty"`
-	State     ledger.RowState      `json:"state" enum:"waiting,ready,refused,started"`
-	JobID     string               `json:"job_id,omitempty"`
+	AccountID string               `json:"account_id,omitempty" doc:"The account's id at the broker; absent where what was sent is no id"`
+	State     ledger.RowState      `json:"state" enum:"waiting,ready,refused,started" doc:"waiting (not checked yet), ready (could be closed), refused or started"`
+	JobID     string               `json:"job_id,omitempty" doc:"The closure that was started for it; absent before that"`
 	Obstacles []readiness.Obstacle `json:"obstacles,omitempty" doc:"What stands in its way; of one that is ready or started, what its closure will wait for"`
 }
 
 // BatchProgress is how far a batch is.
 type BatchProgress struct {
 	BatchID  string            `json:"batch_id"`
-	State    ledger.BatchState `json:"state" enum:"checking,starting,done,refused,canceled"`
+	State    ledger.BatchState `json:"state" enum:"checking,starting,done,refused,canceled" doc:"checking each account, starting closures, done, refused (none was started, as one can't be) or canceled"`
 	Why      string            `json:"why" doc:"What it waits for, or how it ended, in words"`
 	DryRun   bool              `json:"dry_run"`
 	Partial  bool              `json:"partial"`
 	Priority closure.Priority  `json:"priority"`
 	Reason   string            `json:"reason,omitempty"`
 	Actor    string            `json:"actor"`
-	Total    int               `json:"total"`
-	Rows     RowCounts         `json:"rows"`
-	Closures ClosureCounts     `json:"closures"`
+	Total    int               `json:"total" doc:"How many accounts were sent, those refused included"`
+	Rows     RowCounts         `json:"rows" doc:"How many accounts are in each state"`
+	Closures ClosureCounts     `json:"closures" doc:"Where the closures stand that were started"`
 	Finished bool              `json:"finished" doc:"Whether nothing is left to do: the batch is over, and each of its closures has ended"`
 	Problems []RowProblem      `json:"problems" doc:"The first twenty accounts that were refused"`
 
 	CreatedAt time.Time  `json:"created_at"`
-	UpdatedAt time.Time  `json:"updated_at"`
+	UpdatedAt time.Time  `json:"updated_at" doc:"When the batch itself last moved; its closures go on by themselves"`
 	EndedAt   *time.Time `json:"ended_at" doc:"When all was started, refused or canceled; the closures may take days more"`
 
-	Accounts   []BatchRow `json:"accounts" doc:"One page, in the order of the request"`
+	Accounts   []BatchRow `json:"accounts" doc:"One page, in the order of the request; empty in the answer to a cancel"`
 	NextCursor *string    `json:"next_cursor" doc:"For the next page; null on the last one"`
 }
 

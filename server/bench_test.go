@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +43,8 @@ type bench struct {
 
 	options   server.Options
 	readiness server.Readiness
+
+	work func() // has the batches carried out; nil but for a bench that is working
 
 	mu        sync.Mutex
 	scheduled []closure.Closure
@@ -167,7 +171,42 @@ func (b *bench) with(ctx context.Context, method, path, body string, header ...s
 	}
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, req)
+	b.foreseen(ctx, method, req.URL.Path, w.Code)
 	return answer{b.tb, w.Code, w.Header(), w.Body.String()}
+}
+
+// foreseeing is the description once more, for foreseen alone.
+var foreseeing struct {
+	sync.Once
+	described
+}
+
+// foreseen asserts that the description has this status at the operation, so that every test of a refusal is one of the
+// description too.
+func (b *bench) foreseen(ctx context.Context, method, path string, status int) {
+	b.tb.Helper()
+	foreseeing.Do(func() {
+		w := httptest.NewRecorder()
+		b.handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/openapi.json", nil))
+		must(b.tb, json.Unmarshal(w.Body.Bytes(), &foreseeing.described))
+	})
+	for template, operations := range foreseeing.Paths {
+		op, ok := operations[strings.ToLower(method)]
+		if !ok || !fits(template, path) {
+			continue
+		}
+		_, here := op.Responses[strconv.Itoa(status)]
+		_, any := op.Responses["default"]
+		if !here && !any {
+			b.tb.Errorf("%s %s answers %d, which its description lacks", method, template, status)
+		}
+	}
+}
+
+// fits says whether a path is one of a template's, such as /batch/{id}.
+func fits(template, path string) bool {
+	want, have := strings.Split(template, "/"), strings.Split(path, "/")
+	return slices.EqualFunc(want, have, func(w, h string) bool { return w == h || strings.HasPrefix(w, "{") && h != "" })
 }
 
 func (a answer) into(v any) {

@@ -58,9 +58,9 @@ type Commanded struct {
 
 // InFlight is an instruction without an answer yet.
 type InFlight struct {
-	Kind  closure.IntentKind `json:"kind" enum:"cancel,order,transfer,close"`
-	Text  string             `json:"text"`
-	Since time.Time          `json:"since"`
+	Kind  closure.IntentKind `json:"kind" enum:"cancel,order,transfer,close" doc:"cancel, order, transfer or close"`
+	Text  string             `json:"text" doc:"What was asked of the broker and what is known of it, in words"`
+	Since time.Time          `json:"since" doc:"When it was written down, before it was sent"`
 }
 
 type commandOutput struct{ Body Commanded }

@@ -28,16 +28,15 @@ const (
 	comeBack  = 2 * time.Second  // what a client is told to wait before it comes back
 )
 
+const streamType = "text/event-stream"
+
 // registerLive has the streams of events.
 func (s *server) registerLive(api huma.API) {
 	api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[ClosureEvent](), true, "")
 	answers := func() map[string]*huma.Response {
 		return map[string]*huma.Response{"200": {
 			Description: "Server-sent events that do not end by themselves: id, event (the kind) and data, a `ClosureEvent` as JSON. Comments are signs of life.",
-			Content: map[string]*huma.MediaType{"text/event-stream": {
-				Schema:  &huma.Schema{Type: huma.TypeString},
-				Example: "retry: 2000\n\nid: 019b0f9e-5d5c-7c1e-9a53-1f2e3d4c5b6a.7.5d41402a\nevent: wait\ndata: {\"closure_id\":\"019b0f9e-5d5c-7c1e-9a53-1f2e3d4c5b6a\",\"seq\":7}\n\n: still here\n\n",
-			}},
+			Content:     map[string]*huma.MediaType{streamType: {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}}
 	}
 	resume := " A client that was cut off, or told to come back by the stream's end, asks again with the last id in `Last-Event-ID`, on any server: nothing is missed and nothing comes twice. " +
@@ -175,7 +174,7 @@ type sse struct {
 func (w sse) run(ctx context.Context, s *server, from *live.Stream, id string) {
 	_ = w.out.SetReadDeadline(time.Time{}) // the server's usual patience is not for streams; the recorder of a test has none
 	h := w.c.Writer.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", streamType)
 	h.Set("Cache-Control", "no-store, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would keep events until it has a page of them
 	w.c.Writer.WriteHeader(http.StatusOK)
@@ -227,7 +226,7 @@ func (w sse) write(text string) error {
 
 // ClosureEvent is one entry of a closure's history as a stream tells it.
 type ClosureEvent struct {
-	ClosureID    string        `json:"closure_id"`
+	ClosureID    string        `json:"closure_id" doc:"The closure's id, which is its job_id"`
 	AccountID    string        `json:"account_id"`
 	Confirmation string        `json:"confirmation_number"`
 	Seq          int64         `json:"seq" doc:"Its number in the closure's history: 1, 2, 3 … without a gap"`
@@ -235,8 +234,8 @@ type ClosureEvent struct {
 	Kind         string        `json:"kind" doc:"As the stream's field event"`
 	Actor        string        `json:"actor,omitempty" doc:"Who did it; for the scope operate alone"`
 	Text         string        `json:"text" doc:"What happened, in words. The broker's ids are cut to their ends but for the scope operate"`
-	Phase        closure.Phase `json:"phase"`
-	State        closure.State `json:"state"`
+	Phase        closure.Phase `json:"phase" doc:"The phase after it: liquidation, settlement, withdrawal or closing"`
+	State        closure.State `json:"state" doc:"The state after it: running, paused, failed, dead, closed or canceled"`
 	Waiting      *Waiting      `json:"waiting,omitempty" doc:"Why it does not go on, until when, and who must act. With a closure's latest event alone; absent once it is over"`
 }
 

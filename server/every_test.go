@@ -29,12 +29,18 @@ type (
 		RequestBody struct {
 			Content map[string]struct{ Schema schema }
 		} `json:"requestBody"`
+		Parameters []struct {
+			Name string
+			Doc  string `json:"description"`
+		}
 		Responses map[string]struct {
 			Content map[string]json.RawMessage
 		}
 	}
 	schema struct {
 		Ref        string `json:"$ref"`
+		AnyOf      []any  `json:"anyOf"`
+		Doc        string `json:"description"`
 		Type       any
 		Format     string
 		Enum       []any
@@ -215,15 +221,37 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 				b.do(r.method, path, r.body, "X-API-Key", keys[string(s)]).problem(403, "scope_missing")
 			}
 		}
-		if r.method != http.MethodGet {
-			large := b.do(r.method, path, strings.Repeat(" ", 10<<20), "X-API-Key", keys[r.scope()])
-			large.problem(413, "body_too_large")
-			if large.header.Get("Connection") != "close" {
-				t.Errorf("%s %s wants all of a body that is too large", r.method, r.path)
-			}
+		large := b.do(r.method, path, strings.Repeat(" ", 10<<20), "X-API-Key", keys[r.scope()])
+		large.problem(413, "body_too_large")
+		if large.header.Get("Connection") != "close" {
+			t.Errorf("%s %s wants all of a body that is too large", r.method, r.path)
 		}
 	}
 	if after := b.digest(db); after != before {
 		t.Errorf("it was %s, it is %s", before, after)
+	}
+}
+
+// TestEveryFieldIsExplained: what a field is, and in what unit, stands in the description. An object explains itself by its
+// fields; the shapes of the earlier system mean what they meant there.
+func TestEveryFieldIsExplained(t *testing.T) {
+	b := newBench(t)
+	var d described
+	b.do("GET", "/openapi.json", "", "X-API-Key", "").into(&d)
+	for name, s := range d.Components.Schemas {
+		for field, p := range s.Properties {
+			if p.Doc == "" && p.Ref == "" && len(p.AnyOf) == 0 && !strings.HasPrefix(name, "Earlier") {
+				t.Errorf("%s.%s has no doc", name, field)
+			}
+		}
+	}
+	for path, operations := range d.Paths {
+		for method, op := range operations {
+			for _, p := range op.Parameters {
+				if p.Doc == "" {
+					t.Errorf("%s %s: the parameter %s has no doc", method, path, p.Name)
+				}
+			}
+		}
 	}
 }

@@ -33,10 +33,8 @@ func exemplify(api *huma.OpenAPI) error {
 	}
 	operations := map[string]*huma.Operation{}
 	for _, item := range api.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
-			if op != nil {
-				operations[op.OperationID] = op
-			}
+		for _, op := range operationsAt(item) {
+			operations[op.OperationID] = op
 		}
 	}
 	for _, e := range all {
@@ -54,8 +52,11 @@ func exemplify(api *huma.OpenAPI) error {
 			return fmt.Errorf("the example %q of %s answers %d, which its description lacks", e.Name, e.Operation, e.Status)
 		}
 		kind := "application/json"
-		if e.Status >= 400 {
+		switch {
+		case e.Status >= 400:
 			kind = "application/problem+json"
+		case answer.Content[streamType] != nil: // then the answer is the stream's text
+			kind = streamType
 		}
 		if err := add(answer.Content, kind, e, e.Answer); err != nil {
 			return err

@@ -57,7 +57,7 @@ type Initiated struct {
 	Transfers      *int                 `json:"transfers,omitempty" doc:"About how many ACH transfers the payout takes"`
 	Payout         *readiness.USD       `json:"estimated_payout,omitempty"`
 	NotBefore      *time.Time           `json:"not_before,omitempty"`
-	NextSteps      []string             `json:"next_steps"`
+	NextSteps      []string             `json:"next_steps" doc:"What is done next, in words and in order"`
 	Obstacles      []readiness.Obstacle `json:"obstacles,omitempty" doc:"What the closure will wait for"`
 }
 

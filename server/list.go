@@ -37,8 +37,8 @@ type Filters struct {
 	Status        []string  `query:"status" json:"status,omitempty" enum:"PENDING,PROCESSING,RETRYING,COMPLETED,FAILED,DEAD,PAUSED,CANCELED,running,failed,dead,closed,paused,canceled" doc:"Any of these, separated by commas: statuses of the job, or states of the closure"`
 	Phase         []string  `query:"phase" json:"phase,omitempty" enum:"liquidation,settlement,withdrawal,closing" doc:"Any of these; a closed closure keeps its last phase"`
 	Reason        string    `query:"reason" json:"reason,omitempty" maxLength:"64" doc:"The stable code of why it waits or has stopped"`
-	AccountID     string    `query:"account_id" json:"account,omitempty" format:"uuid" minLength:"36" maxLength:"36"`
-	BatchID       string    `query:"batch_id" json:"batch,omitempty" format:"uuid" minLength:"36" maxLength:"36"`
+	AccountID     string    `query:"account_id" json:"account,omitempty" format:"uuid" minLength:"36" maxLength:"36" doc:"The account's id at the broker: all its closures"`
+	BatchID       string    `query:"batch_id" json:"batch,omitempty" format:"uuid" minLength:"36" maxLength:"36" doc:"Only what this batch has started"`
 	OlderThan     string    `query:"older_than" json:"older,omitempty" maxLength:"12" doc:"Created at least so long ago: a number and m, h or d, such as 36h or 5d"`
 	CreatedAfter  time.Time `query:"created_after" json:"after,omitzero" doc:"Created then or later"`
 	CreatedBefore time.Time `query:"created_before" json:"before,omitzero" doc:"Created before then"`
@@ -57,15 +57,15 @@ type Listed struct {
 	JobID        string         `json:"job_id"`
 	AccountID    string         `json:"account_id"`
 	Confirmation string         `json:"confirmation_number"`
-	BatchID      string         `json:"batch_id,omitempty"`
+	BatchID      string         `json:"batch_id,omitempty" doc:"The batch that started it; absent if none did"`
 	Phase        closure.Phase  `json:"phase"`
 	State        closure.State  `json:"state"`
-	Status       string         `json:"status" enum:"PENDING,PROCESSING,RETRYING,COMPLETED,FAILED,DEAD,PAUSED,CANCELED"`
-	Reason       closure.Reason `json:"reason" doc:"Stable"`
-	Why          string         `json:"why"`
+	Status       string         `json:"status" enum:"PENDING,PROCESSING,RETRYING,COMPLETED,FAILED,DEAD,PAUSED,CANCELED" doc:"PENDING (no step was taken yet), PROCESSING, RETRYING (after an error), FAILED or DEAD (a person must act), PAUSED, COMPLETED (the account is closed) or CANCELED"`
+	Reason       closure.Reason `json:"reason" doc:"The stable code of why it waits or has stopped"`
+	Why          string         `json:"why" doc:"Why it waits or has stopped, in words"`
 	Until        *time.Time     `json:"until" doc:"When it looks again; null if it has stopped or ended"`
 	Who          closure.Who    `json:"who_must_act" doc:"customer, operator or broker; empty if time will do"`
-	Paid         *readiness.USD `json:"paid" doc:"What has arrived of the payouts at the last look at them; null if there was none"`
+	Paid         *readiness.USD `json:"paid" doc:"Dollars: what has arrived of the payouts at the last look at them; null if there was none"`
 	CreatedAt    time.Time      `json:"created_at"`
 	UpdatedAt    time.Time      `json:"updated_at"`
 	EndedAt      *time.Time     `json:"ended_at" doc:"When it was closed or canceled, failed or died"`
@@ -73,7 +73,7 @@ type Listed struct {
 
 // ListPage is one page of the list.
 type ListPage struct {
-	Closures   []Listed `json:"closures"`
+	Closures   []Listed `json:"closures" doc:"One page, in the order that was asked for"`
 	NextCursor *string  `json:"next_cursor" doc:"For the next page; null on the last one"`
 }
 

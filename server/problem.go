@@ -78,14 +78,14 @@ var obstacleKinds = []kind{
 // problem of the 5xx says nothing of it.
 type Problem struct {
 	Type      string               `json:"type" doc:"urn:closeout:problem: and the code"`
-	Title     string               `json:"title"`
-	Status    int                  `json:"status"`
+	Title     string               `json:"title" doc:"The code in words; the same for each problem of the code"`
+	Status    int                  `json:"status" doc:"The HTTP status"`
 	Code      string               `json:"code" doc:"Stable: scripts may rely on it"`
 	Detail    string               `json:"detail,omitempty" doc:"What is wrong, in words"`
 	Hint      string               `json:"hint,omitempty" doc:"What can be done about it"`
 	Retryable bool                 `json:"retryable" doc:"Whether the same request may succeed later by itself"`
 	RequestID string               `json:"request_id" doc:"Quote it when you ask: the log has it"`
-	ClosureID string               `json:"closure_id,omitempty"`
+	ClosureID string               `json:"closure_id,omitempty" doc:"The closure that it is about"`
 	Obstacles []readiness.Obstacle `json:"obstacles,omitempty" doc:"Everything that stands in the way of a closure"`
 	Errors    []Fault              `json:"errors,omitempty" doc:"What is wrong where"`
 	Rows      []RowProblem         `json:"rows,omitempty" doc:"Of a batch: the rows that are wrong, a hundred at the most"`
@@ -99,7 +99,7 @@ type Problem struct {
 // Fault is one thing that is wrong with a request, and where.
 type Fault struct {
 	Location string `json:"location,omitempty" doc:"As body.priority or path.account_id"`
-	Message  string `json:"message"`
+	Message  string `json:"message" doc:"What is wrong there"`
 }
 
 func (k kind) problem(detail string) *Problem {

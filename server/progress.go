@@ -17,11 +17,11 @@ type accountInput struct {
 type Progress struct {
 	AccountID    string        `json:"account_id"`
 	CurrentStep  string        `json:"current_step" doc:"The step's earlier name: initiated, canceling_orders, liquidating_positions, waiting_settlement, withdrawing_funds, closing_account, completed, failed, canceled"`
-	Completed    int           `json:"steps_completed"`
-	Total        int           `json:"total_steps"`
+	Completed    int           `json:"steps_completed" doc:"How many of the steps are done"`
+	Total        int           `json:"total_steps" doc:"How many steps there are"`
 	Details      StatusDetails `json:"status_details"`
 	Estimated    string        `json:"estimated_completion" doc:"In words"`
-	LastUpdated  time.Time     `json:"last_updated"`
+	LastUpdated  time.Time     `json:"last_updated" doc:"When it last moved"`
 	Confirmation string        `json:"confirmation_number"`
 	InitiatedAt  time.Time     `json:"initiated_at"`
 
@@ -32,17 +32,17 @@ type Progress struct {
 	State          closure.State   `json:"state"`
 	ExpectedFinish *time.Time      `json:"expected_finish" doc:"Null where nobody can tell"`
 	FinishedAt     *time.Time      `json:"finished_at" doc:"When it was closed or canceled"`
-	Steps          []Step          `json:"steps"`
+	Steps          []Step          `json:"steps" doc:"The phases, in their order"`
 	Waiting        *Waiting        `json:"waiting" doc:"Why it does not go on; null once it is over"`
 	Money          readiness.Money `json:"money"`
 	Failures       int             `json:"failures" doc:"Errors in a row"`
-	LastError      string          `json:"last_error,omitempty"`
+	LastError      string          `json:"last_error,omitempty" doc:"The error of the last try, in words; absent if it went well"`
 }
 
 // StatusDetails says in short what the closure does now.
 type StatusDetails struct {
 	AccountStatus string `json:"account_status" doc:"pending_closure, closed or active"`
-	Text          string `json:"text"`
+	Text          string `json:"text" doc:"What it does now, in words"`
 	Ready         bool   `json:"ready_for_next_step" doc:"Whether nothing but its turn is waited for"`
 
 	// Kept for earlier clients, who read these names. Unknown is null, and never zero.
@@ -61,9 +61,9 @@ type ClosureDetails struct {
 
 // Step is one phase of the road, and whether it is done, current or todo.
 type Step struct {
-	Name  closure.Phase `json:"name"`
-	Does  string        `json:"does"`
-	State string        `json:"state" enum:"done,current,todo"`
+	Name  closure.Phase `json:"name" doc:"liquidation, settlement, withdrawal or closing"`
+	Does  string        `json:"does" doc:"What is done in it, in words"`
+	State string        `json:"state" enum:"done,current,todo" doc:"done, current or todo"`
 }
 
 // Waiting is why a closure does not go on, until when, and who can change that.

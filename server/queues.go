@@ -13,13 +13,13 @@ import (
 
 // QueueSizes are the queues at one moment.
 type QueueSizes struct {
-	Queues []QueueSize `json:"queues"`
+	Queues []QueueSize `json:"queues" doc:"The urgent one first"`
 	At     time.Time   `json:"at" doc:"Machine time"`
 }
 
 // QueueSize is how much is in a queue. What counts is in the ledger: an emptied queue fills again by the sweep.
 type QueueSize struct {
-	Name      string  `json:"name"`
+	Name      string  `json:"name" doc:"Its name in Asynq"`
 	Weight    int     `json:"weight" doc:"Workers take from queues in the ratio of their weights"`
 	Pending   int     `json:"pending" doc:"Visits that are due and wait for a worker"`
 	Active    int     `json:"active" doc:"Visits in hand"`

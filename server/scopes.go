@@ -88,12 +88,25 @@ func (r rules) learn(_ *huma.OpenAPI, op *huma.Operation) {
 	}
 	op.Security = []map[string][]string{{"key": {string(one.scope)}}, {"bearer": {string(one.scope)}}}
 	if like := op.Responses[strconv.Itoa(http.StatusUnauthorized)]; like != nil {
-		for _, status := range []int{http.StatusForbidden, http.StatusTooManyRequests} {
+		for _, status := range before(op.Method) {
+			if op.Responses[strconv.Itoa(status)] != nil {
+				continue
+			}
 			refusal := *like
 			refusal.Description = http.StatusText(status)
 			op.Responses[strconv.Itoa(status)] = &refusal
 		}
 	}
+}
+
+// before are the refusals of what stands before every operation: the scope, the size of the body, how often one may ask and,
+// of a POST, how long the body takes and whether its Idempotency-Key is at work.
+func before(method string) []int {
+	all := []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests}
+	if method == http.MethodPost {
+		all = append(all, http.StatusRequestTimeout, http.StatusConflict)
+	}
+	return all
 }
 
 // ginPath is how gin writes a path of huma's.

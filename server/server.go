@@ -128,6 +128,7 @@ func New(o Options) (http.Handler, error) {
 	s.registerEarlier(api, r)
 	s.registerDocs(r)
 	describe(api.OpenAPI().Components.Schemas)
+	explain(api.OpenAPI())
 	if err := exemplify(api.OpenAPI()); err != nil {
 		return nil, err
 	}
@@ -143,7 +144,7 @@ type door struct {
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
 func (d door) Hangup() { d.live.Close() }
 
-// describe mends what huma can't learn from the types: answers may grow, and two of their objects may be null.
+// describe mends what huma can't learn from the types: answers may grow, and some of their objects may be null.
 func describe(schemas huma.Registry) {
 	all := schemas.Map()
 	for name, schema := range all {
@@ -151,13 +152,20 @@ func describe(schemas huma.Registry) {
 			schema.AdditionalProperties = nil
 		}
 	}
-	orNothing := func(in, field string) {
-		p := all[in].Properties[field]
-		all[in].Properties[field] = &huma.Schema{Description: p.Description, AnyOf: []*huma.Schema{{Ref: p.Ref}, {Type: "null"}}}
+	orNothing := func(in string, fields ...string) {
+		for _, field := range fields {
+			p := all[in].Properties[field]
+			all[in].Properties[field] = &huma.Schema{Description: p.Description, AnyOf: []*huma.Schema{{Ref: p.Ref}, {Type: "null"}}}
+		}
 	}
 	orNothing("Job", "result")
 	orNothing("Progress", "waiting")
 	orNothing("Commanded", "waiting")
+	orNothing("CaseFile", "finished_at", "waiting")
+	orNothing("Asked", "not_before")
+	orNothing("Stay", "left_at")
+	orNothing("Instruction", "answered_at")
+	orNothing("SentLetter", "sent_at")
 }
 
 func (s *server) config() huma.Config {

@@ -62,6 +62,7 @@ func TestASlowBodyHoldsNobody(t *testing.T) {
 					t.Error(err)
 				}
 				answer{t, res.StatusCode, res.Header, string(text)}.problem(408, "body_too_slow")
+				b.foreseen(t.Context(), http.MethodPost, "/api/account-closure/initiate/"+id, res.StatusCode)
 				if took := time.Since(started); took != 5*time.Second {
 					t.Errorf("answered after %s", took)
 				}
