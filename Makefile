@@ -19,9 +19,9 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 .PHONY: test
 test: ## Run the tests with the race detector
 	@scripts/need.sh
-	CGO_ENABLED=1 go test -race -timeout 15m -skip '^TestReal|$(PROOFS)' ./...
-	go test -timeout 15m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
-	go test -timeout 15m ./internal/simulation
+	CGO_ENABLED=1 go test -race -timeout 25m -skip '^TestReal|$(PROOFS)' ./...
+	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
+	go test -timeout 25m ./internal/simulation
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)

@@ -165,11 +165,18 @@ func TestWhoGoesBeforeTheQueue(t *testing.T) {
 			}
 			return p.asked[0]
 		}
-		p.refuse = func(string) *alpaca.HeldError { return busy(time.Minute, true) }
-		if got := visit(); got != "look" {
+		if got := visit(); got != "ask" {
 			l.TB.Errorf("an accepted closure: %s", got)
 		}
-		if now := l.Get(c.ID); now.Reason != closure.BrokerBusy || time.Until(now.DueAt) != time.Minute {
+		if got := visit(); got != "ask" || l.Get(c.ID).Phase == closure.Liquidation {
+			l.TB.Errorf("it has just gone on to %s: %s", l.Get(c.ID).Phase, got)
+		}
+		l.RunUntil(month, func() bool { return l.Get(c.ID).Reason == closure.TransferPending })
+		p.refuse = func(string) *alpaca.HeldError { return busy(time.Minute, true) }
+		if got := visit(); got != "look" {
+			l.TB.Errorf("it waits for its payout: %s", got)
+		}
+		if now := l.Get(c.ID); now.Reason != closure.BrokerBusy || time.Until(now.DueAt).Round(time.Millisecond) != time.Minute {
 			l.TB.Errorf("%s, due in %s", now.Reason, time.Until(now.DueAt))
 		}
 		time.Sleep(time.Minute)
@@ -179,12 +186,6 @@ func TestWhoGoesBeforeTheQueue(t *testing.T) {
 		time.Sleep(12 * time.Minute)
 		if got := visit(); got != "look" {
 			l.TB.Errorf("it missed its turn by eleven minutes: %s", got)
-		}
-		p.refuse = nil
-		time.Sleep(time.Minute)
-		_ = visit()
-		if got := visit(); got != "ask" || l.Get(c.ID).Phase == closure.Liquidation {
-			l.TB.Errorf("it has just gone on to %s: %s", l.Get(c.ID).Phase, got)
 		}
 	})
 }

@@ -69,7 +69,7 @@ func (s *server) caseFile(ctx context.Context, in *caseFileInput) (*huma.StreamR
 	if err != nil {
 		return nil, err
 	}
-	file, err := s.fileOf(ctx, discreet(ctx, c), allow(entryOf(ctx).scopes, ScopeOperate))
+	file, err := s.fileOf(ctx, c, allow(entryOf(ctx).scopes, ScopeOperate))
 	if err != nil {
 		return nil, ledgerProblem(err)
 	}

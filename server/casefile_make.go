@@ -30,6 +30,12 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 	if err != nil {
 		return CaseFile{}, err
 	}
+	if !operator {
+		c.Why = withoutWords(c.Reason, c.Why)
+		for n := range events {
+			events[n].Text = eventWithoutWords(events[n].Kind, events[n].Text)
+		}
+	}
 	see := func(text string) string {
 		if operator {
 			return text
@@ -58,9 +64,6 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 		f.Letters = append(f.Letters, SentLetter{l.Letter, moment(l.CreatedAt), momentOrNull(l.SentAt), l.State})
 	}
 	for _, e := range events {
-		if !operator {
-			e.Text = eventWithoutWords(e.Kind, e.Text)
-		}
 		entry := Entry{Seq: e.Seq, At: moment(e.At), Kind: e.Kind, Actor: e.Actor, Text: see(e.Text), Phase: e.Phase, State: e.State}
 		if operator {
 			entry.Detail = e.Detail
