@@ -67,7 +67,7 @@ func TestRealBatch(t *testing.T) {
 	w.until("some are started", func() bool { p = progress(id); return p.Rows.Started > 0 })
 	t.Logf("checked after %s, with a worker killed and Redis emptied at %d of %d", took(), n-p.Rows.Waiting, n)
 	w.flush()
-	w.until("all are started", func() bool { p = progress(id); return p.State == ledger.BatchDone })
+	w.within(time.Hour, "all are started", func() bool { p = progress(id); return p.State == ledger.BatchDone })
 	t.Logf("all started after %s", took())
 	if p.Rows.Started != n || p.Closures.Total != n {
 		t.Fatalf("the batch came to %+v", p)

@@ -250,13 +250,19 @@ func (w *world) visits(id string) (out []line) {
 // until asks again and again until it is so; the limit is for a test that would hang.
 func (w *world) until(what string, so func() bool) {
 	w.Helper()
-	limit := time.After(6 * time.Minute)
+	w.within(6*time.Minute, what, so)
+}
+
+// within is until for what takes long by its nature.
+func (w *world) within(limit time.Duration, what string, so func() bool) {
+	w.Helper()
+	over := time.After(limit)
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for !so() {
 		select {
-		case <-limit:
-			w.Fatalf("in six minutes it never came to this: %s", what)
+		case <-over:
+			w.Fatalf("in %s it never came to this: %s", limit, what)
 		case <-again.C:
 		}
 	}
