@@ -120,19 +120,19 @@ func TestACrowdOfBulkCannotStarveWhatIsUrgent(t *testing.T) {
 			return closure.Closure{ID: fmt.Sprintf("%s-%05d", p, n), Version: 1, Token: "t", Priority: p, Phase: closure.Liquidation, State: closure.Running, DueAt: time.Now()}
 		}
 		for n := range bulk {
-			f.put(t.Context(), one(closure.Bulk, n))
+			f.put(b.Context(), one(closure.Bulk, n))
 		}
 		srv := worker.Server(worker.Options{Redis: rdb, Timing: closure.DefaultTiming, Log: b.log.logger()})
 		mux := asynq.NewServeMux()
 		mux.HandleFunc(tasks.TypeOf(closure.Liquidation), f.visit)
 		if err := srv.Start(mux); err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 		began := time.Now()
 		for n := range others {
 			time.Sleep(5 * time.Second)
-			f.put(t.Context(), one(closure.Urgent, n))
-			f.put(t.Context(), one(closure.Normal, n))
+			f.put(b.Context(), one(closure.Urgent, n))
+			f.put(b.Context(), one(closure.Normal, n))
 		}
 		for f.left(closure.Urgent) > 0 && time.Since(began) < time.Hour {
 			time.Sleep(time.Second)
@@ -145,22 +145,22 @@ func TestACrowdOfBulkCannotStarveWhatIsUrgent(t *testing.T) {
 		for _, p := range []closure.Priority{closure.Urgent, closure.Normal, closure.Bulk} {
 			w := f.waits[p]
 			if slices.Sort(w); len(w) == 0 {
-				t.Errorf("%s: no visit at all", p)
+				b.Errorf("%s: no visit at all", p)
 				continue
 			}
-			t.Logf("%-6s %4d visits in %s; from due to begun: median %s, worst %s", p, len(w), took.Round(time.Second),
+			b.Logf("%-6s %4d visits in %s; from due to begun: median %s, worst %s", p, len(w), took.Round(time.Second),
 				w[len(w)/2].Round(time.Millisecond), w[len(w)-1].Round(time.Millisecond))
 		}
-		t.Logf("%d looks were given a later place; %d of %d bulk closures were still open", f.looks, left, bulk)
+		b.Logf("%d looks were given a later place; %d of %d bulk closures were still open", f.looks, left, bulk)
 		if left == 0 {
-			t.Error("the bulk was done too soon to be in anybody's way")
+			b.Error("the bulk was done too soon to be in anybody's way")
 		}
 		urgent := f.waits[closure.Urgent]
 		if len(urgent) != others*visitsOfOne || urgent[len(urgent)-1] > 10*time.Second {
-			t.Errorf("%d visits of urgent closures, the last began %s late", len(urgent), urgent[max(0, len(urgent)-1):])
+			b.Errorf("%d visits of urgent closures, the last began %s late", len(urgent), urgent[max(0, len(urgent)-1):])
 		}
 		if len(f.waits[closure.Bulk]) < 200 {
-			t.Errorf("the bulk had only %d visits", len(f.waits[closure.Bulk]))
+			b.Errorf("the bulk had only %d visits", len(f.waits[closure.Bulk]))
 		}
 		_ = rdb.Close()
 	})
