@@ -50,7 +50,7 @@ var claimSet = cut{visits, `		c, err := l.still(ctx, tx, c)
 var guards = []guard{
 	{
 		"the claim compares and sets", append([]cut{claimSet}, netOff...), simulated,
-		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond",
+		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond|the closing was asked for while",
 	},
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
