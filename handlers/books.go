@@ -17,7 +17,8 @@ import (
 	"closeout/closure"
 )
 
-// Books is what an account's payouts are planned from: one reading of the broker beside the ledger's intents. It is a value: planning reads no clock and asks nobody.
+// Books is what an account's payouts are planned from: one reading of the broker beside the ledger's intents. It is a value:
+// planning reads no clock and asks nobody.
 type Books struct {
 	Cash        decimal.Decimal
 	Free        decimal.Decimal // cash_withdrawable

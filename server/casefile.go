@@ -102,7 +102,7 @@ func (s *server) caseOf(ctx context.Context, account, id string) (c closure.Clos
 	case errors.Is(err, ledger.ErrNotFound) && id != "":
 		return c, noClosure.problem("The account has no closure of this id.").hinting("Leave closure out for the latest one; the id of a closure is the job_id that initiate gave.")
 	case errors.Is(err, ledger.ErrNotFound):
-		return c, noClosure.problem("No closure was ever asked for this account.").hinting("Check the account's id, and whether this is the right environment.")
+		return c, noClosureOf()
 	case err != nil:
 		return c, ledgerProblem(err)
 	}

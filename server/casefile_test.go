@@ -1,14 +1,12 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -376,16 +374,4 @@ func TestCaseFilesOfEarlierClosures(t *testing.T) {
 	foreign := k.accepted(other, bank)
 	k.do("GET", k.path()+"?closure="+foreign.ID, "").problem(404, "closure_not_found")
 	k.do("GET", k.path()+"?closure=x", "").problem(422, "invalid_request")
-}
-
-// With CASEFILE=path the page of a whole case is written there, to be looked at.
-func TestACaseFilesPageToLookAt(t *testing.T) {
-	to := os.Getenv("CASEFILE")
-	if to == "" {
-		t.Skip("CASEFILE names no file")
-	}
-	k := newCase(t, "to another firm")
-	k.whole("1539.66")
-	a := k.do("GET", k.path()+"?format=html", "")
-	must(t, os.WriteFile(to, bytes.TrimSpace([]byte(a.text)), 0o600))
 }

@@ -77,7 +77,7 @@ func (s *server) eventsOfAccount(ctx context.Context, in *eventsOfAccountInput) 
 	account := strings.ToLower(in.AccountID)
 	c, err := s.Ledger.OfAccount(ctx, account)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, noClosure.problem("No closure was ever asked for this account.").hinting("Check the account's id, and whether this is the right environment.")
+		return nil, noClosureOf()
 	}
 	if err != nil {
 		return nil, ledgerProblem(err)
