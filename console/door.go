@@ -146,6 +146,9 @@ func (d *door) admitted(ctx context.Context, who Person, by, proof string) error
 	for k, v := range map[string]string{keyName: who.Name, keyRole: string(who.Role), keyBy: by, keyProof: proof, keySeen: moment(time.Now())} {
 		d.sessions.Put(ctx, k, v)
 	}
+	if _, _, err := d.sessions.Commit(ctx); err != nil { // before anybody says so
+		return fmt.Errorf("begin a session: %w", err)
+	}
 	return nil
 }
 

@@ -32,10 +32,11 @@ const (
 
 // newSessions makes the sessions. Over TLS the cookie is for this very host and travels by TLS alone. It ends with the browser.
 func newSessions(store *recentSessions, secure bool, broken func(http.ResponseWriter, *http.Request, error)) *scs.SessionManager {
-	m := scs.New()
-	m.Store, m.Codec, m.ErrorFunc, m.Lifetime = store, sessionCodec{}, broken, sessionTime
-	m.Cookie.Name, m.Cookie.Secure, m.Cookie.Persist = cookieName("closeout", secure), secure, false
-	return m
+	// scs.New would begin a store in memory, with a goroutine that never ends.
+	return &scs.SessionManager{
+		Store: store, Codec: sessionCodec{}, ErrorFunc: broken, Lifetime: sessionTime,
+		Cookie: scs.SessionCookie{Name: cookieName("closeout", secure), Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode},
+	}
 }
 
 func cookieName(name string, secure bool) string {

@@ -24,7 +24,15 @@ type signIn struct {
 }
 
 func (k *Console) routesDoor() {
-	k.get("/signin", Nobody, func(a *ask) (page, error) { return k.signInPage(a, local(a.URL.Query().Get("next")), "", ""), nil })
+	k.mux.HandleFunc("GET /signin", func(w http.ResponseWriter, r *http.Request) {
+		a, _ := k.admit(w, r, Nobody)
+		next := local(r.URL.Query().Get("next"))
+		if a.Who.Role != Nobody {
+			http.Redirect(w, r, next, http.StatusSeeOther)
+			return
+		}
+		k.show(w, a, http.StatusOK, k.signInPage(next, "", ""), "layout")
+	})
 	k.mux.HandleFunc("POST /signin", k.byPassword)
 	k.mux.HandleFunc("GET "+oidcPath, k.toProvider)
 	k.mux.HandleFunc("GET "+oidcBackPath, k.fromProvider)
@@ -33,7 +41,7 @@ func (k *Console) routesDoor() {
 	k.routesMonitoring()
 }
 
-func (k *Console) signInPage(_ *ask, next, name, wrong string) page {
+func (k *Console) signInPage(next, name, wrong string) page {
 	p := signIn{Next: next, Names: len(k.door.Passwords.all) > 0, OneClick: k.door.OneClick, Name: name, Wrong: wrong, Back: next != "/"}
 	if o := k.door.provider; o != nil {
 		p.Provider, p.Begin = o.Issuer, oidcPath+"?"+url.Values{"next": {next}}.Encode()
@@ -58,7 +66,7 @@ func (k *Console) byPassword(w http.ResponseWriter, r *http.Request) {
 			logged = name
 		}
 		k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"person": logged, "by": byPassword, "why": why})
-		k.show(w, a, status, k.signInPage(a, next, named(name), wrong), "layout")
+		k.show(w, a, status, k.signInPage(next, named(name), wrong), "layout")
 	}
 	if len(k.door.Passwords.all) == 0 {
 		again(http.StatusForbidden, "nobody has a password here", "Nobody signs in by a password here.")
