@@ -39,7 +39,7 @@ func (c signIn) check(bad *complaints) console.SignIn {
 		}
 	}
 	if c.OIDCIssuer != "" {
-		s.OIDC = &console.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: c.OIDCClientSecret, Claim: c.OIDCClaim, Operators: given(c.OIDCOperators), Viewers: given(c.OIDCViewers)}
+		s.OIDC = &console.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: c.OIDCClientSecret, Claim: strings.TrimSpace(c.OIDCClaim), Operators: given(c.OIDCOperators), Viewers: given(c.OIDCViewers)}
 		if !webAddress(c.OIDCIssuer, "/") {
 			bad.add("CLOSEOUT_OIDC_ISSUER", "is no https:// URL without a user; plain http is for a provider on this machine alone")
 		}
@@ -49,7 +49,7 @@ func (c signIn) check(bad *complaints) console.SignIn {
 		if c.OIDCClientSecret == "" {
 			bad.add("CLOSEOUT_OIDC_CLIENT_SECRET", "must be given with an issuer")
 		}
-		if c.OIDCClaim == "" {
+		if strings.TrimSpace(c.OIDCClaim) == "" {
 			bad.add("CLOSEOUT_OIDC_CLAIM", "must name a claim, such as groups")
 		}
 		if len(s.OIDC.Operators)+len(s.OIDC.Viewers) == 0 {
