@@ -23,6 +23,9 @@ import (
 type Database struct {
 	URL string
 	SQL *sql.DB
+
+	// Back undoes the migrations after a version.
+	Back func(version int64) error
 }
 
 // Run holds ledgers to the suite. fresh makes an empty database for each test and removes it with the test.
