@@ -165,9 +165,21 @@ func (w wanted) form(p *listPage) {
 		}
 	}
 	for _, c := range []struct{ name, words string }{
-		{"lane", "lane"}, {"status", "state"}, {"phase", "phase"}, {"reason", "reason"}, {"who", "must act"}, {"slow", "past the usual time"}, {"account_id", "account"},
-		{"batch_id", "batch"}, {"client", "client"}, {"person_of", "customer of closure"}, {"created_after", "created from"}, {"created_before", "created before"},
-		{"ended_after", "ended from"}, {"older_than", "older than"}, {"q", "text"},
+		{"lane", "lane"},
+		{"status", "state"},
+		{"phase", "phase"},
+		{"reason", "reason"},
+		{"who", "must act"},
+		{"slow", "past the usual time"},
+		{"account_id", "account"},
+		{"batch_id", "batch"},
+		{"client", "client"},
+		{"person_of", "customer of closure"},
+		{"created_after", "created from"},
+		{"created_before", "created before"},
+		{"ended_after", "ended from"},
+		{"older_than", "older than"},
+		{"q", "text"},
 	} {
 		if v := w.values.Get(c.name); v != "" {
 			p.Chips = append(p.Chips, chip{c.words, v, w.link(c.name, "")})
