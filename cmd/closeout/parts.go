@@ -107,7 +107,7 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 			return found
 		},
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
-			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
 		Queues:     p.queue.Sizes,
 		Readiness:  budgeted{p.checker(), p.budget},
@@ -156,6 +156,7 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
 	}
 }
 
