@@ -67,7 +67,9 @@ func (b *Batches) bites() bites[ledger.Batch] {
 }
 
 // ProcessTask is the asynq handler of a batch's bites.
-func (b *Batches) ProcessTask(ctx context.Context, t *asynq.Task) error { return b.bites().process(ctx, t) }
+func (b *Batches) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	return b.bites().process(ctx, t)
+}
 
 // Bite carries the batch on for some seconds. nil acknowledges; every error is the ledger's, or the end of ctx.
 func (b *Batches) Bite(ctx context.Context, p tasks.BitePayload) error { return b.bites().bite(ctx, p) }

@@ -55,10 +55,14 @@ func (d *Redrives) bites() bites[ledger.Redrive] {
 }
 
 // ProcessTask is the asynq handler of a redrive's bites.
-func (d *Redrives) ProcessTask(ctx context.Context, t *asynq.Task) error { return d.bites().process(ctx, t) }
+func (d *Redrives) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	return d.bites().process(ctx, t)
+}
 
 // Bite resumes the redrive's next closures. nil acknowledges; every error is the ledger's, or the end of ctx.
-func (d *Redrives) Bite(ctx context.Context, p tasks.BitePayload) error { return d.bites().bite(ctx, p) }
+func (d *Redrives) Bite(ctx context.Context, p tasks.BitePayload) error {
+	return d.bites().bite(ctx, p)
+}
 
 // Sweep makes sure that a bite will come to each redrive that is due.
 func (d *Redrives) Sweep(ctx context.Context) error { return d.bites().sweep(ctx) }
@@ -73,8 +77,8 @@ func portion(perMinute int) (n int, every time.Duration) {
 func (d *Redrives) work(ctx context.Context, r ledger.Redrive) (ledger.Redrive, logrus.Fields, error) {
 	share, every := portion(r.PerMinute)
 	end := time.Now().Add(d.Timing.Drain / 4) // it must end within a drain
-	retried, skipped, left := 0, 0, true
-	for full := false; left && !full && retried < share && ctx.Err() == nil && time.Now().Before(end); {
+	retried, skipped, left, full := 0, 0, true, false
+	for left && !full && retried < share && ctx.Err() == nil && time.Now().Before(end) {
 		page, err := d.Ledger.Retries(ctx, r.ID, -1, 1, ledger.RetryWaiting)
 		if err != nil {
 			return r, nil, err
@@ -96,7 +100,14 @@ func (d *Redrives) work(ctx context.Context, r ledger.Redrive) (ledger.Redrive, 
 		}
 	}
 	next := r
-	next.DueAt, next.Why = time.Now().Add(every), fmt.Sprintf("no more than %s are retried in a minute", closure.Count(r.PerMinute, "closure"))
+	next.DueAt = r.DueAt.Add(every) // a bite that came late is no reason to be slow; the ledger holds the rate
+	if now := time.Now(); next.DueAt.Before(now) {
+		next.DueAt = now
+	}
+	if full {
+		next.DueAt = time.Now().Add(every)
+	}
+	next.Why = fmt.Sprintf("no more than %s are retried in a minute", closure.Count(r.PerMinute, "closure"))
 	if !left {
 		next.State, next.Why = ledger.RedriveDone, "each was retried or skipped"
 	}

@@ -65,35 +65,35 @@ func TestARedriveKeepsItsRateAndTriesEachOnce(t *testing.T) {
 	t.Parallel()
 	bench(t, lab.Options{Redrives: true}, func(l *lab.Lab) {
 		const perMinute = 24
-		ids := stoppedHere(l, 60, closure.OrderRefused)
+		ids := stoppedHere(l, 36, closure.OrderRefused)
 		each := stoppedHere(l, 1, closure.Unexplained)[0]
 		again := ids[7] // its bank is gone
 		event(l, l.Get(again), sim.Event{Type: "relationship_delete"})
 		r := redrive(l, ledger.Filter{}, perMinute)
 		l.RunUntil(time.Hour, func() bool { return now(l, r.ID).State.Ended() })
-		if r = now(l, r.ID); r.State != ledger.RedriveDone || r.Retried != 60 || r.Skipped != 1 || r.Left() != 0 {
-			t.Fatalf("it ended %+v", r)
+		if r = now(l, r.ID); r.State != ledger.RedriveDone || r.Retried != 36 || r.Skipped != 1 || r.Left() != 0 {
+			l.TB.Fatalf("it ended %+v", r)
 		}
 		var all []time.Time
 		for _, id := range ids {
 			all = append(all, resumed(l, r.ID, id)...)
 		}
-		if len(all) != 60 || len(resumed(l, r.ID, each)) != 0 {
-			t.Fatalf("%d were resumed, and %d that a person must look at", len(all), len(resumed(l, r.ID, each)))
+		if len(all) != 36 || len(resumed(l, r.ID, each)) != 0 {
+			l.TB.Fatalf("%d were resumed, and %d that a person must look at", len(all), len(resumed(l, r.ID, each)))
 		}
-		took := all[59].Sub(all[0])
+		took := all[35].Sub(all[0])
 		for n := perMinute; n < len(all); n++ {
 			if d := all[n].Sub(all[n-perMinute]); d < time.Minute {
-				t.Errorf("%d were resumed within %s", perMinute+1, d)
+				l.TB.Errorf("%d were resumed within %s", perMinute+1, d)
 			}
 		}
-		t.Logf("60 closures at %d a minute took %s", perMinute, took)
-		if took > 4*time.Minute {
-			t.Error("that is slow")
+		l.TB.Logf("36 closures at %d a minute took %s", perMinute, took)
+		if took > 2*time.Minute {
+			l.TB.Error("that is slow")
 		}
 		wants(l, l.Ends(ids[0], month), closure.Closed, "", "100.50")
 		if c := l.Get(again); c.State != closure.Failed || len(resumed(l, r.ID, again)) != 1 {
-			t.Errorf("what failed again is %s, resumed %d times", c.State, len(resumed(l, r.ID, again)))
+			l.TB.Errorf("what failed again is %s, resumed %d times", c.State, len(resumed(l, r.ID, again)))
 		}
 	})
 }
@@ -101,10 +101,14 @@ func TestARedriveKeepsItsRateAndTriesEachOnce(t *testing.T) {
 // A worker that is killed at any point, with Redis emptied at that moment, retries nothing twice and loses nothing.
 func TestARedriveSurvivesAKillAtEveryPoint(t *testing.T) {
 	t.Parallel()
-	for at, reached := 1, true; reached; at++ {
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	for at, reached := 1, true; reached; at += step {
 		reached = false
 		bench(t, lab.Options{Redrives: true}, func(l *lab.Lab) {
-			ids := stoppedHere(l, 3, closure.OrderRefused)
+			ids := stoppedHere(l, 2, closure.OrderRefused)
 			r := redrive(l, ledger.Filter{}, 12)
 			killed := false
 			l.KillAt = l.Points + at
@@ -116,18 +120,17 @@ func TestARedriveSurvivesAKillAtEveryPoint(t *testing.T) {
 				return now(l, r.ID).State.Ended()
 			})
 			reached = killed
-			if r = now(l, r.ID); r.State != ledger.RedriveDone || r.Retried != 3 || r.Skipped != 0 {
-				t.Fatalf("killed %s: it ended %+v", l.Killed, r)
+			if r = now(l, r.ID); r.State != ledger.RedriveDone || r.Retried != 2 || r.Skipped != 0 {
+				l.TB.Fatalf("killed %s: it ended %+v", l.Killed, r)
 			}
 			for _, id := range ids {
 				if n := len(resumed(l, r.ID, id)); n != 1 {
-					t.Errorf("killed %s: a closure was resumed %d times", l.Killed, n)
+					l.TB.Errorf("killed %s: a closure was resumed %d times", l.Killed, n)
 				}
 			}
-			l.KillAt = 0
-			wants(l, l.Ends(ids[2], month), closure.Closed, "", "102.50")
-			if !killed {
-				t.Logf("killed at each of %d points", at-1)
+			if l.KillAt = 0; !killed {
+				wants(l, l.Ends(ids[1], month), closure.Closed, "", "101.50")
+				l.TB.Logf("killed at %d points", (at-1)/step)
 			}
 		})
 		if t.Failed() || at > 400 {
@@ -143,12 +146,12 @@ func TestARedriveOutlivesAnEmptiedRedis(t *testing.T) {
 		stoppedHere(l, 4, closure.OrderRefused)
 		r := redrive(l, ledger.Filter{}, 2)
 		for n := 1; n < 4; n++ {
-			l.RunUntil(time.Hour, func() bool { return now(l, r.ID).Retried == n })
+			l.RunUntil(time.Hour, func() bool { return now(l, r.ID).Retried >= n })
 			l.FlushRedis()
 		}
 		l.RunUntil(time.Hour, func() bool { return now(l, r.ID).State.Ended() })
 		if r = now(l, r.ID); r.State != ledger.RedriveDone || r.Retried != 4 {
-			t.Errorf("%+v", r)
+			l.TB.Errorf("%+v", r)
 		}
 	})
 }
@@ -160,16 +163,16 @@ func TestAnAbortedRedriveStops(t *testing.T) {
 		ids := stoppedHere(l, 5, closure.OrderRefused)
 		r := redrive(l, ledger.Filter{}, 2)
 		l.RunUntil(time.Hour, func() bool { return now(l, r.ID).Retried == 2 })
-		if _, ended, err := l.Ledger.AbortRedrive(t.Context(), r.ID, "aborted by operator:bob: enough"); err != nil || !ended {
-			t.Fatal(ended, err)
+		if _, ended, err := l.Ledger.AbortRedrive(l.TB.Context(), r.ID, "aborted by operator:bob: enough"); err != nil || !ended {
+			l.TB.Fatal(ended, err)
 		}
 		l.RunFor(time.Hour)
 		if r = now(l, r.ID); r.State != ledger.RedriveAborted || r.Retried != 2 || r.Left() != 3 {
-			t.Errorf("%+v", r)
+			l.TB.Errorf("%+v", r)
 		}
 		for n, id := range ids {
 			if (l.Get(id).State == closure.Failed) != (n >= 2) {
-				t.Errorf("closure %d is %s", n, l.Get(id).State)
+				l.TB.Errorf("closure %d is %s", n, l.Get(id).State)
 			}
 		}
 	})

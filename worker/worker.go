@@ -58,7 +58,9 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 }
 
 // MuxRedrives routes the bites of bulk retries.
-func MuxRedrives(mux *asynq.ServeMux, d *handlers.Redrives) { mux.HandleFunc(tasks.Redrives, d.ProcessTask) }
+func MuxRedrives(mux *asynq.ServeMux, d *handlers.Redrives) {
+	mux.HandleFunc(tasks.Redrives, d.ProcessTask)
+}
 
 // MuxBatches routes the bites of batches.
 func MuxBatches(mux *asynq.ServeMux, b *handlers.Batches) {

@@ -107,7 +107,7 @@ type Lab struct {
 	deaf    bool
 
 	redrives bool
-	quiet   func() // ends the reading of streams
+	quiet    func() // ends the reading of streams
 }
 
 // New makes a lab and travels to its start.
@@ -374,7 +374,7 @@ func (l *Lab) pace(c asynq.Config) asynq.Config {
 	for _, q := range l.peek.SMembers(l.TB.Context(), "asynq:queues").Val() {
 		used[q] = c.Queues[q]
 	}
-	if len(used) > 0 {
+	if len(used) > 0 && !l.redrives { // whose bites put visits into other queues than their own
 		c.Queues = used
 	}
 	return c
