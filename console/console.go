@@ -120,7 +120,7 @@ func New(o Options) (*Console, error) {
 	})
 	k.routesLive()
 	// k.routesDoor()
-	// k.routesBoard()
+	k.routesBoard()
 	// k.routesCase()
 	// k.routesAttention()
 	// k.routesSystem()

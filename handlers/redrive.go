@@ -109,7 +109,7 @@ func (d *Redrives) work(ctx context.Context, r ledger.Redrive) (ledger.Redrive, 
 	}
 	next.Why = fmt.Sprintf("no more than %s are retried in a minute", closure.Count(r.PerMinute, "closure"))
 	if !left {
-		next.State, next.Why = ledger.RedriveDone, "each was retried or skipped"
+		next.State, next.Why = ledger.RedriveDone, ledger.AllDone
 	}
 	return next, logrus.Fields{"retried": retried, "skipped": skipped, "state": next.State}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/shopspring/decimal"
+
 	"closeout/closure"
 )
 
@@ -14,9 +16,22 @@ type Group struct {
 	Reason closure.Reason
 	N      int
 	Since  time.Time // when the first of them stopped, or for one that runs was looked at; business
+
+	// Worth and OnWay add up, in dollars, what is known of the money in them. Unknown is how many of them lack one of the two.
+	Worth, OnWay decimal.Decimal
+	Unknown      int
 }
 
-const groups = "SELECT state, reason, count(*), min(coalesce(ended_at, updated_at)) FROM closeout.closures WHERE "
+// moneyKnown is the condition under which a closure's money is added up.
+const moneyKnown = "worth_cents IS NOT NULL AND on_way_cents IS NOT NULL"
+
+// sumKnown adds up a column of cents where the money is known. Of bigints, Postgres makes a numeric.
+func sumKnown(column string) string {
+	return "CAST(coalesce(sum(CASE WHEN " + moneyKnown + " THEN " + column + " END), 0) AS BIGINT)"
+}
+
+var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, updated_at)), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
+	sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") + " FROM closeout.closures WHERE "
 
 const grouped = " GROUP BY state, reason ORDER BY count(*) DESC, reason, state"
 
@@ -42,7 +57,9 @@ func (l *Ledger) Redrivable(ctx context.Context, f Filter) ([]Group, error) {
 func (l *Ledger) groups(ctx context.Context, q string, args ...any) (out []Group, err error) {
 	err = l.each(ctx, "group closures", func(rows *sql.Rows) error {
 		var g Group
-		err := rows.Scan(&g.State, &g.Reason, &g.N, (*ts)(&g.Since))
+		var worth, onWay int64
+		err := rows.Scan(&g.State, &g.Reason, &g.N, (*ts)(&g.Since), &g.Unknown, &worth, &onWay)
+		g.Worth, g.OnWay = dollars(worth), dollars(onWay)
 		out = append(out, g)
 		return err
 	}, q, args...)

@@ -28,17 +28,41 @@ func (f Filter) String() string {
 		return t.UTC().Format(time.RFC3339Nano)
 	}
 	set("status", f.Statuses...)
-	for _, p := range f.Phases {
-		set("phase", append(slices.DeleteFunc([]string{v.Get("phase")}, func(s string) bool { return s == "" }), string(p))...)
-	}
+	set("phase", texts(f.Phases)...)
+	set("who", texts(f.Who)...)
 	set("reason", string(f.Reason))
 	set("account_id", f.AccountID)
 	set("batch_id", f.BatchID)
+	set("lane", string(f.Lane))
+	var slow []string
+	for _, step := range closure.Road {
+		if at, ok := f.Slow[step.Phase]; ok {
+			slow = append(slow, string(step.Phase)+"@"+moment(at))
+		}
+	}
+	if f.Slow != nil && len(slow) == 0 { // which means nothing, and not all
+		slow = []string{nobody}
+	}
+	set("slow", slow...)
+	set("client", f.Actor)
+	set("person_of", f.PersonOf)
+	set("exact", f.Exact)
 	set("created_after", moment(f.CreatedFrom))
 	set("created_before", moment(f.CreatedBefore))
+	set("ended_after", moment(f.EndedFrom))
 	set("q", f.Text)
 	return v.Encode()
 }
+
+func texts[T ~string](words []T) (out []string) {
+	for _, word := range words {
+		out = append(out, string(word))
+	}
+	return out
+}
+
+// nobody is a Slow in which no phase has a time.
+const nobody = "none"
 
 // ParseFilter reads a filter. One that is misspelt is refused: it must not mean everything.
 func ParseFilter(text string) (Filter, error) {
@@ -67,7 +91,7 @@ func ParseFilter(text string) (Filter, error) {
 				wrong = append(wrong, fmt.Errorf("status: there is no %q; there are %s", f.Statuses[i], strings.Join(Statuses(), ", ")))
 			}
 		case "phase":
-			for _, word := range strings.Split(text, ",") {
+			for word := range strings.SplitSeq(text, ",") {
 				f.Phases = append(f.Phases, closure.Phase(word))
 				if !closure.Phase(word).Valid() {
 					wrong = append(wrong, fmt.Errorf("phase: there is no %q", word))
@@ -81,6 +105,32 @@ func ParseFilter(text string) (Filter, error) {
 			f.AccountID = text
 		case "batch_id":
 			f.BatchID = text
+		case "lane":
+			f.Lane = Lane(text)
+			if f.Lane != OpenLane && !slices.Contains(Lanes(), f.Lane) {
+				wrong = append(wrong, fmt.Errorf("lane: there is no %q", text))
+			}
+		case "who":
+			for word := range strings.SplitSeq(text, ",") {
+				f.Who = append(f.Who, closure.Who(word))
+			}
+		case "slow":
+			f.Slow = Cutoffs{}
+			for part := range strings.SplitSeq(text, ",") {
+				if part == nobody {
+					continue
+				}
+				phase, at, _ := strings.Cut(part, "@")
+				f.Slow[closure.Phase(phase)] = moment(name, at)
+			}
+		case "client":
+			f.Actor = text
+		case "person_of":
+			f.PersonOf = text
+		case "exact":
+			f.Exact = text
+		case "ended_after":
+			f.EndedFrom = moment(name, text)
 		case "created_after":
 			f.CreatedFrom = moment(name, text)
 		case "created_before":

@@ -36,7 +36,7 @@ func TestRealTheListUsesItsIndexes(t *testing.T) {
 			CASE WHEN n BETWEEN 40000 AND 49999 THEN 'batch-four' WHEN n % 100 = 3 THEN 'batch-' || n / 1000 ELSE '' END
 		FROM (SELECT n, n > 95000 AS open FROM generate_series(1, 100000) n) rows`, "ANALYZE closures")
 	t.Logf("%d closures inserted in %s", many, time.Since(began).Round(time.Millisecond))
-	middle := ledger.Page{Limit: 51, After: ledger.Position{CreatedAt: time.Date(2025, time.June, 1, 0, 0, 0, 0, time.UTC), ID: "x"}}
+	middle := ledger.Page{Limit: 51, After: ledger.Position{At: time.Date(2025, time.June, 1, 0, 0, 0, 0, time.UTC), ID: "x"}}
 	first := ledger.Page{Limit: 51}
 	one := ""
 	if err := db.QueryRowContext(t.Context(), "SELECT account_id FROM closures WHERE confirmation LIKE '%-012345'").Scan(&one); err != nil {

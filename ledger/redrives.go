@@ -59,10 +59,18 @@ type Redrive struct {
 // Left is how many closures it has not come to.
 func (r Redrive) Left() int { return r.Total - r.Retried - r.Skipped }
 
+// Rates of a redrive, in closures a minute.
+const (
+	UsualPerMinute = 30
+	MostPerMinute  = 600
+)
+
 // Retry is one closure of a redrive.
 type Retry struct {
 	N         int // the oldest first, from 0
 	ClosureID string
+	AccountID string
+	Now       closure.State // in which the closure is now
 	Reason    closure.Reason // why it had stopped
 	State     RetryState
 	Why       string    // it was skipped
@@ -84,6 +92,9 @@ const redriveColumns = "id, filter, reason, actor, per_minute, state, total, ret
 
 const retryColumns = "n, closure_id, reason, state, why, done_at, version"
 
+const retries = "SELECT r.n, r.closure_id, c.account_id, c.state, r.reason, r.state, r.why, r.done_at, r.version" +
+	" FROM closeout.redrive_rows r JOIN closeout.closures c ON c.id = r.closure_id WHERE "
+
 // eachReasons are the reasons of which a person must look at each closure.
 func eachReasons() (out []any) {
 	for r, info := range closure.Reasons {
@@ -98,7 +109,7 @@ func eachReasons() (out []any) {
 func (l *Ledger) stoppedOf(w *where, f Filter) {
 	w.and("environment = ?", string(l.env))
 	w.and("state IN ('failed', 'dead')")
-	f.narrow(w)
+	f.narrow(w, l.env)
 }
 
 // CreateRedrive finds the closures and writes them down, in one transaction. Its ID, State, counts, Version and times are
@@ -108,6 +119,9 @@ func (l *Ledger) CreateRedrive(ctx context.Context, r Redrive) (Redrive, error) 
 	id, err := uuid.NewV7()
 	if err != nil {
 		return r, fmt.Errorf("make an id: %w", err)
+	}
+	if r.PerMinute < 1 || r.PerMinute > MostPerMinute {
+		return r, fmt.Errorf("create redrive: the rate must lie between 1 and %d closures a minute, is %d", MostPerMinute, r.PerMinute)
 	}
 	now := l.clock.Now()
 	r.ID, r.State, r.Total, r.Retried, r.Skipped, r.Version = id.String(), RedriveRunning, 0, 0, 0, 1
@@ -220,24 +234,24 @@ func (l *Ledger) AbortRedrive(ctx context.Context, id, why string) (r Redrive, e
 // only those in one of these.
 func (l *Ledger) Retries(ctx context.Context, redrive string, n, limit int, states ...RetryState) (out []Retry, err error) {
 	w := &where{}
-	w.and("redrive_id = ? AND n > ?", redrive, n)
+	w.and("r.redrive_id = ? AND r.n > ?", redrive, n)
 	if len(states) > 0 {
 		var names []any
 		for _, s := range states {
 			names = append(names, string(s))
 		}
-		w.and("state IN (?"+strings.Repeat(", ?", len(names)-1)+")", names...)
+		w.and("r.state IN (?"+strings.Repeat(", ?", len(names)-1)+")", names...)
 	}
 	err = l.each(ctx, "list a redrive's closures", func(rows *sql.Rows) error {
 		r, err := scanRetry(rows)
 		out = append(out, r)
 		return err
-	}, fmt.Sprintf("SELECT %s FROM closeout.redrive_rows WHERE %s ORDER BY n LIMIT $%d", retryColumns, w.text.String(), len(w.args)+1), append(w.args, limit)...)
+	}, fmt.Sprintf("%s%s ORDER BY r.n LIMIT $%d", retries, w.text.String(), len(w.args)+1), append(w.args, limit)...)
 	return out, err
 }
 
 func scanRetry(row row) (r Retry, err error) {
-	err = row.Scan(&r.N, &r.ClosureID, &r.Reason, &r.State, &r.Why, (*ts)(&r.DoneAt), &r.version)
+	err = row.Scan(&r.N, &r.ClosureID, &r.AccountID, &r.Now, &r.Reason, &r.State, &r.Why, (*ts)(&r.DoneAt), &r.version)
 	return r, err
 }
 
@@ -255,7 +269,7 @@ func (l *Ledger) Retry(ctx context.Context, redrive string, n int) (done Retry, 
 		if err != nil {
 			return err
 		}
-		done, err = scanRetry(tx.QueryRowContext(ctx, "SELECT "+retryColumns+" FROM closeout.redrive_rows WHERE redrive_id = $1 AND n = $2 AND state = 'waiting'", redrive, n))
+		done, err = scanRetry(tx.QueryRowContext(ctx, retries+"r.redrive_id = $1 AND r.n = $2 AND r.state = 'waiting'", redrive, n))
 		if errors.Is(err, sql.ErrNoRows) {
 			return ErrStale
 		}
@@ -278,6 +292,9 @@ func (l *Ledger) Retry(ctx context.Context, redrive string, n int) (done Retry, 
 			return err
 		}
 		done.DoneAt = now
+		if done.State == RetryDone {
+			done.Now = c.State
+		}
 		return l.retried(ctx, tx, redrive, done)
 	})
 	if err != nil {
@@ -315,5 +332,29 @@ func (l *Ledger) retried(ctx context.Context, tx *transaction, redrive string, d
 	if done.State == RetrySkipped {
 		counted = "skipped"
 	}
-	return one(tx.ExecContext(ctx, "UPDATE closeout.redrives SET "+counted+" = "+counted+" + 1, updated_at = $1 WHERE id = $2", ts(l.clock.Now()), redrive))
+	at := ts(l.clock.Now())
+	if err := one(tx.ExecContext(ctx, "UPDATE closeout.redrives SET "+counted+" = "+counted+" + 1, updated_at = $1 WHERE id = $2", at, redrive)); err != nil {
+		return err
+	}
+	// The last one ends it: whoever hears of its closure finds the redrive done.
+	_, err = tx.ExecContext(ctx, "UPDATE closeout.redrives SET state = 'done', why = $1, ended_at = $2, version = version + 1 WHERE id = $3 AND retried + skipped = total",
+		AllDone, at, redrive)
+	return err
+}
+
+// AllDone is why a redrive is done.
+const AllDone = "each was retried or skipped"
+
+// Retried says in which states the closures that a redrive has retried are now.
+func (l *Ledger) Retried(ctx context.Context, redrive string) (map[closure.State]int, error) {
+	out := map[closure.State]int{}
+	err := l.each(ctx, "count a redrive's closures", func(rows *sql.Rows) error {
+		var s closure.State
+		var n int
+		err := rows.Scan(&s, &n)
+		out[s] = n
+		return err
+	}, "SELECT c.state, count(*) FROM closeout.redrive_rows r JOIN closeout.closures c ON c.id = r.closure_id"+
+		" WHERE r.redrive_id = $1 AND r.state = 'retried' GROUP BY c.state", redrive)
+	return out, err
 }

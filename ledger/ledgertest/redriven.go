@@ -110,6 +110,11 @@ var redriven = map[string]func(*bench){
 				b.Errorf("%s: %v", f, err)
 			}
 		}
+		for _, rate := range []int{0, -1, ledger.MostPerMinute + 1} {
+			if _, err := b.l.CreateRedrive(b.Context(), ledger.Redrive{Reason: "x", Actor: "x", PerMinute: rate}); err == nil {
+				b.Errorf("%d a minute", rate)
+			}
+		}
 		if n := b.count("redrives"); n != 2 {
 			b.Errorf("%d redrives", n)
 		}
@@ -118,7 +123,7 @@ var redriven = map[string]func(*bench){
 	"EachIsRetriedOnceWhoeverTries": func(b *bench) {
 		c := b.fail("a", closure.OrderRefused)
 		ledgers := []*ledger.Ledger{b.l, b.open(closure.Sandbox)}
-		r := b.redrive(ledger.Filter{}, 1000)
+		r := b.redrive(ledger.Filter{}, 600)
 		var done atomic.Int32
 		var fns []func()
 		for i := range many() {
@@ -134,7 +139,7 @@ var redriven = map[string]func(*bench){
 		}
 		atOnce(fns...)
 		now := b.get(c.ID)
-		if done.Load() != 1 || now.State != closure.Running || now.Version != c.Version+1 || now.Token == c.Token || b.counted(r.ID) != "running: 1 of 1, 0 skipped" {
+		if done.Load() != 1 || now.State != closure.Running || now.Version != c.Version+1 || now.Token == c.Token || b.counted(r.ID) != "done: 1 of 1, 0 skipped" {
 			b.Fatalf("%d have retried it: %+v; %s", done.Load(), now, b.counted(r.ID))
 		}
 		evs := b.events(c.ID)
@@ -155,7 +160,7 @@ var redriven = map[string]func(*bench){
 		for n := range 5 {
 			cs = append(cs, b.fail(account(n), closure.TransferFailed))
 		}
-		r := b.redrive(ledger.Filter{Reason: closure.TransferFailed}, 1000)
+		r := b.redrive(ledger.Filter{Reason: closure.TransferFailed}, 600)
 		b.command(cs[0].ID, closure.Resume(cs[0].UpdatedAt, "bob", "seen"))
 		b.look(b.command(cs[1].ID, closure.Resume(cs[1].UpdatedAt, "bob", "seen")), closure.Fail(closure.TransferFailed, "again")) // newer than the start
 		b.command(cs[2].ID, closure.Cancel(cs[2].UpdatedAt, "bob", "never mind", false))
@@ -168,10 +173,16 @@ var redriven = map[string]func(*bench){
 		if row := b.retry(r.ID, 4); row.State != ledger.RetryDone {
 			b.Errorf("what has not moved: %+v", row)
 		}
-		if got := b.counted(r.ID); got != "running: 1 of 5, 4 skipped" {
+		if got := b.counted(r.ID); got != "done: 1 of 5, 4 skipped" {
 			b.Error(got)
 		}
-		if rows := b.retries(r.ID, ledger.RetrySkipped); len(rows) != 4 || rows[2].Why == "" || rows[2].DoneAt.IsZero() {
+		if now, err := b.l.Retried(b.Context(), r.ID); err != nil || len(now) != 1 || now[closure.Running] != 1 {
+			b.Errorf("what was retried is %v: %v", now, err)
+		}
+		if r, err := b.l.Redrive(b.Context(), r.ID); err != nil || r.EndedAt.IsZero() || r.Why != ledger.AllDone {
+			b.Errorf("it ended %+v: %v", r, err)
+		}
+		if rows := b.retries(r.ID, ledger.RetrySkipped); len(rows) != 4 || rows[2].Why == "" || rows[2].DoneAt.IsZero() || rows[2].Now != closure.Canceled || rows[2].AccountID != account(2) {
 			b.Errorf("skipped: %+v", rows)
 		}
 	},
@@ -181,7 +192,7 @@ var redriven = map[string]func(*bench){
 		c, is := b.claim(b.create("a"), pay("10", "2026-11-18"))
 		c, i := b.settle(c, is[0], closure.IntentVoid, "")
 		c = b.look(c, closure.Fail(closure.OrderRefused, "no"))
-		r := b.redrive(ledger.Filter{}, 1000)
+		r := b.redrive(ledger.Filter{}, 600)
 		b.record(in(i, closure.IntentSent, "t9"))
 		if b.intents(c.ID)[0].State != closure.IntentLate {
 			b.Fatal("the transfer is not late")
@@ -199,7 +210,7 @@ var redriven = map[string]func(*bench){
 			b.fail(account(n), closure.OrderRefused)
 		}
 		ledgers := []*ledger.Ledger{b.l, b.open(closure.Sandbox)}
-		r := b.redrive(ledger.Filter{}, 1000)
+		r := b.redrive(ledger.Filter{}, 600)
 		b.retry(r.ID, 0)
 		var after atomic.Int32
 		fns := []func(){func() {
