@@ -9,11 +9,11 @@ import (
 
 // market is how the market and the banks stand, in words.
 type market struct {
-	Open        bool
-	Market      string // "open until 16:00"
-	BanksOpen   bool
-	Banks       string
-	Now         time.Time
+	Open      bool
+	Market    string // "open until 16:00"
+	BanksOpen bool
+	Banks     string
+	Now       time.Time
 }
 
 // usualClose is when a whole session ends, in New York.

@@ -15,7 +15,9 @@ import (
 // closure or to a list; for a customer that list's address has the id of one of their closures, and nothing of the customer.
 // It carries nothing out, so that a page of another site could gain nothing by it; it is refused one all the same.
 
-func (k *Console) search(a *ask) (string, error) { return k.find(a.Context(), a.PostForm.Get("q"), true) }
+func (k *Console) search(a *ask) (string, error) {
+	return k.find(a.Context(), a.PostForm.Get("q"), true)
+}
 
 // searched is the search by a link, for everything but a person.
 func (k *Console) searched(w http.ResponseWriter, r *http.Request) {

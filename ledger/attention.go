@@ -77,3 +77,8 @@ func (l *Ledger) Unsettled(ctx context.Context, now time.Time, limit int) (out [
 		" ORDER BY claimed_at, id LIMIT $3", string(l.env), ts(now), limit)
 	return out, err
 }
+
+// Noted are the running closures that wait for a reason, whoever must act.
+func (l *Ledger) Noted(ctx context.Context, r closure.Reason) ([]Group, error) {
+	return l.groups(ctx, groups+"environment = $1 AND state = 'running' AND reason = $2"+grouped, string(l.env), string(r))
+}

@@ -103,6 +103,9 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 	pages, err := console.New(console.Options{
 		Ledger: p.ledger, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
 		Who: func(*http.Request) console.Person { return console.Person{} },
+		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
+			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
+		},
 	})
 	if err != nil {
 		return nil, err
