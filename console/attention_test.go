@@ -132,6 +132,10 @@ func TestManyAreRetriedFromThePreview(t *testing.T) {
 	if mixed := b.sees(t, "/attention/retry", "<b>4</b> would be retried", "a person must look at each", "all that has stopped"); strings.Contains(mixed, "hx-sse:connect") {
 		t.Error("a page with a form is drawn again under its writer's hands")
 	}
+	b.sees(t, "/closures?status=failed&reason=transfer_failed&order=oldest", `href="/attention/retry?reason=transfer_failed&amp;status=failed"`)
+	for _, none := range []string{"/closures", "/closures?status=failed,running", "/closures?reason=transfer_failed", "/closures?status=dead"} {
+		b.sees(t, none, "!/attention/retry")
+	}
 	form := b.form(t, path, evil, "60")
 	if w := b.send("/attention/retry", form, asRole, string(Viewer)); w.Code != http.StatusForbidden {
 		t.Fatalf("a viewer starts one: %d", w.Code)
