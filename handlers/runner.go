@@ -25,6 +25,7 @@ type Ledger interface {
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
 	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
 	PutOff(ctx context.Context, now, by time.Time, limit int) ([]closure.Closure, error)
+	Released(ctx context.Context, after time.Time, limit int) ([]closure.Closure, error)
 	LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error)
 	NoticeSent(ctx context.Context, n ledger.Notice) error
 	NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error
@@ -149,6 +150,9 @@ func (r *Runner) look(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	}
 	if held, ok := errors.AsType[*alpaca.HeldError](err); ok {
 		return r.held(v, held), nil
+	}
+	if all, ok := errors.AsType[*ledger.HeldError](err); ok {
+		return r.paced(v, heldBack(all.Hold)), nil
 	}
 	switch {
 	case err == nil:
