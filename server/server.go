@@ -55,6 +55,9 @@ type Options struct {
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
 
+	// Console answers whatever is no address of the API's: the operators' pages. Nil: there are none.
+	Console http.Handler
+
 	// Live tells what happens. Nil means one of the server's own; the handler's Hangup closes it.
 	Live *live.Hub
 
@@ -109,8 +112,13 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
+		if o.Console != nil && !keyed(c.Request) {
+			c.Status(http.StatusOK) // gin has put down a 404
+			o.Console.ServeHTTP(c.Writer, c.Request)
+			return
+		}
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})
 	r.NoMethod(func(c *gin.Context) {
@@ -140,6 +148,18 @@ type door struct {
 	http.Handler
 	live *live.Hub
 }
+
+// ServeHTTP answers HEAD, where anybody may ask, as GET without what it would say, which is how monitors and browsers ask.
+func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead && slices.Contains(forAll, r.URL.Path) {
+		r = r.WithContext(r.Context()) // a copy
+		r.Method = http.MethodGet
+	}
+	d.Handler.ServeHTTP(w, r)
+}
+
+// forAll are the addresses that want no key.
+var forAll = []string{"/health", "/ready", DocsPath, "/openapi.json"}
 
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
 func (d door) Hangup() { d.live.Close() }
@@ -173,6 +193,7 @@ func (s *server) config() huma.Config {
 	cfg.Info.Description = "Closes Alpaca Broker API accounts: sells what they hold, waits for settlement, pays the customer out by ACH, closes the account.\n\n" +
 		"Sums are strings of dollars with two places; times are RFC 3339. Errors are RFC 9457 problems with a stable `code`; each answer carries an `X-Request-ID`."
 	cfg.CreateHooks = nil
+	cfg.Formats = formats()
 	cfg.OnAddOperation = append(cfg.OnAddOperation, s.rules.learn)
 	cfg.DocsPath, cfg.SchemasPath = "", ""
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
