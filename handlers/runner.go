@@ -43,7 +43,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget and Heard must be set.
+// Runner carries out visits. All fields but Budget, Heard and Visited must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -58,6 +58,9 @@ type Runner struct {
 
 	// Heard says whether what happens at the broker is heard of just now, so that looks may be put off. Nil: they never are.
 	Heard func(ctx context.Context) bool
+
+	// Visited is told of each visit's first beginning, and how much machine time after it was due that was. Nil: nobody is.
+	Visited func(late time.Duration)
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -119,6 +122,9 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		}
 	}
 	r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
+	if r.Visited != nil && d.Retried == 0 {
+		r.Visited(max(r.Clock.Machine(r.Clock.At(started).Sub(c.DueAt)), 0))
+	}
 	ctx, calls := alpaca.Record(ctx)
 	v := &Visit{
 		Closure: c, Intents: intents, Now: r.Clock.At(started), Wall: started, Broker: r.Broker, Calendar: r.Calendar(),

@@ -158,16 +158,29 @@ func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Tr
 }
 
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
+	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
 	return worker.Options{
-		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log,
+		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log, Visited: beat.Visited,
 		},
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
 	}
+}
+
+// standing is the state of the budget in the words that people are shown.
+func standing(s budget.State) tasks.Broker {
+	b := tasks.Broker{
+		Down: string(s.Why), Since: s.Since, PerMinute: s.PerMinute, Backlog: s.Backlog, Alone: s.Alone, Limit: s.Limit, Left: s.Left, Renewed: s.Renewed,
+		Calls: map[string]uint64{"looks": s.Calls[budget.Look], "questions": s.Calls[budget.Asked], "money": s.Calls[budget.Money]}, Held: map[string]uint64{},
+	}
+	for why, n := range s.Held {
+		b.Held[string(why)] = n
+	}
+	return b
 }
 
 // shared hands asynqmon the connection that is there already.

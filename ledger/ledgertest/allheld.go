@@ -232,6 +232,38 @@ var allHeld = map[string]func(*bench){
 		}
 	},
 
+	"FiguresSayWhatIsDueAndOwed": func(b *bench) {
+		empty, err := b.l.Figures(b.Context())
+		if err != nil || empty.Due != 0 || !empty.DueSince.IsZero() || empty.LettersOwed != 0 || !empty.OwedSince.IsZero() || empty.Bytes <= 0 || empty.Database == "" {
+			b.Fatalf("of an empty ledger: %+v, %v", empty, err)
+		}
+		first := b.create("a")
+		b.create("b")
+		b.look(b.create("later"), closure.Wait(2*time.Hour, closure.Selling, "selling"))
+		b.command(b.create("stopped").ID, closure.Pause(time.Now(), "ann", "hold it"))
+		n, err := b.l.LeaseNotice(b.Context(), time.Minute)
+		if err == nil {
+			err = b.l.NoticeLater(b.Context(), n, time.Minute, "no such address", true)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		got, err := b.l.Figures(b.Context())
+		if err != nil || got.Due != 2 || !got.DueSince.Equal(b.get(first.ID).DueAt) || got.LettersOwed != 3 || got.LettersFailed != 1 || got.OwedSince.IsZero() {
+			b.Errorf("%+v, %v", got, err)
+		}
+		if got.FeedSafe != got.FeedWritten || got.FeedSafe <= empty.FeedSafe {
+			b.Errorf("the feed: %d of %d", got.FeedSafe, got.FeedWritten)
+		}
+		other, err := b.open(closure.Live).Figures(b.Context())
+		if err != nil || other.Due != 0 || other.LettersOwed != 0 || other.LettersFailed != 0 {
+			b.Errorf("the other environment: %+v, %v", other, err)
+		}
+		if running, waiting, err := b.l.HoldReach(b.Context()); err != nil || running != 3 || waiting != 0 {
+			b.Errorf("a hold would reach %d, and %d wait: %v", running, waiting, err)
+		}
+	},
+
 	"WithoutTheHoldsRowNothingIsClaimed": func(b *bench) {
 		c := b.create("a")
 		b.tamper("DELETE FROM holds WHERE environment = 'sandbox'")

@@ -22,6 +22,10 @@ CREATE TABLE closeout.hold_changes (
     PRIMARY KEY (environment, version)
 );
 
+-- Letters that were given up, to be counted.
+CREATE INDEX notices_failed ON closeout.notices (created_at, id) WHERE state = 'failed';
+
 -- +goose Down
+DROP INDEX closeout.notices_failed;
 DROP TABLE closeout.hold_changes;
 DROP TABLE closeout.holds;
