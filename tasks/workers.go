@@ -138,4 +138,3 @@ func (q *Queue) reports(ctx context.Context, workers []Worker) error {
 	}
 	return nil
 }
-

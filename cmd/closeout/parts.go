@@ -101,7 +101,7 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	pages, err := console.New(console.Options{
-		Ledger: p.ledger, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
+		Ledger: p.ledger, Live: hub, System: p.queue, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
 		Who: func(*http.Request) console.Person { return console.Person{} },
 	})
 	if err != nil {
