@@ -28,7 +28,9 @@ func newBench(tb testing.TB, change ...func(*Options)) *bench {
 	l, err := ledger.Open(context.Background(), ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: policy})
 	must(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	who := func(r *http.Request) Person { return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))} }
+	who := func(r *http.Request) Person {
+		return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))}
+	}
 	o := Options{Ledger: l, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}
 	tb.Cleanup(o.Live.Close)
 	for _, f := range change {

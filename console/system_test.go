@@ -45,8 +45,8 @@ func (r *rack) Visits(_ context.Context, length time.Duration, _ int) ([]tasks.S
 
 func withSystem(s System) func(*Options) { return func(o *Options) { o.System = s } }
 
-// post sends a form.
-func (b *bench) post(path string, form url.Values, role Role) *httptest.ResponseRecorder {
+// sendForm sends a form.
+func (b *bench) sendForm(path string, form url.Values, role Role) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -265,7 +265,7 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 		"NothingIsHeld":   {"/system/release", form("0", "why"), Operator, http.StatusConflict, "Nothing was ever held"},
 		"AViewerReleases": {"/system/release", form("0", "why"), Viewer, http.StatusForbidden, "who may look and not act"},
 	} {
-		w := b.post(tt.path, tt.form, tt.role)
+		w := b.sendForm(tt.path, tt.form, tt.role)
 		if w.Code != tt.want || !strings.Contains(w.Body.String(), tt.says) {
 			t.Errorf("%s: %d\n%s", name, w.Code, w.Body)
 		}
@@ -277,7 +277,7 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 		t.Errorf("a viewer is shown the form: %d", w.Code)
 	}
 
-	if w := b.post("/system/hold", form("0", " the broker's books look wrong "), Operator); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/system" {
+	if w := b.sendForm("/system/hold", form("0", " the broker's books look wrong "), Operator); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/system" {
 		t.Fatalf("hold: %d %s\n%s", w.Code, w.Header(), w.Body)
 	}
 	if h := hold(); !h.Held || h.Reason != "the broker's books look wrong" || h.Actor != "operator:ada" {
@@ -288,14 +288,14 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 	}
 	says(t, b.systemPage(t, Operator, http.StatusOK), "Release the hold", "Who held and released", "<td>held</td>")
 	// A page that was opened before says what has changed, and does nothing.
-	w := b.post("/system/hold", form("0", "me too"), Operator)
+	w := b.sendForm("/system/hold", form("0", "me too"), Operator)
 	if w.Code != http.StatusConflict {
 		t.Errorf("a second hold: %d", w.Code)
 	}
 	says(t, w.Body.String(), "Somebody else came first", "Everything is held by operator:ada since", "the broker&#39;s books look wrong")
 
 	says(t, b.do(http.MethodGet, "/system/hold").Body.String(), `action="/system/release"`, `name="version" value="1"`, "0 closures wait for this")
-	if w := b.post("/system/release", form("1", "they are right"), Operator); w.Code != http.StatusSeeOther {
+	if w := b.sendForm("/system/release", form("1", "they are right"), Operator); w.Code != http.StatusSeeOther {
 		t.Fatalf("release: %d\n%s", w.Code, w.Body)
 	}
 	if h := hold(); h.Held || h.Version != 2 || h.Reason != "they are right" {

@@ -21,9 +21,6 @@ import (
 	"closeout/tasks"
 )
 
-// MonitoringPath is where Options.Monitoring is served.
-const MonitoringPath = "/monitoring"
-
 // Readiness is what the server knows of the broker; a readiness.Checker has it.
 type Readiness interface {
 	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
@@ -51,9 +48,6 @@ type Options struct {
 
 	// Queues says how much is in the queues. Nil: nobody can tell.
 	Queues func(context.Context) ([]tasks.Size, error)
-
-	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
-	Monitoring http.Handler
 
 	// Console answers whatever is no address of the API's: the operators' pages. Nil: there are none.
 	Console http.Handler
@@ -127,10 +121,6 @@ func New(o Options) (http.Handler, error) {
 		p.allow = allow
 		p.write(c.Writer, c.Request)
 	})
-	if o.Monitoring != nil {
-		r.Any(MonitoringPath, gin.WrapH(o.Monitoring))
-		r.Any(MonitoringPath+"/*any", gin.WrapH(o.Monitoring))
-	}
 	api := humagin.New(r, s.config())
 	s.register(api)
 	s.registerEarlier(api, r)
@@ -210,7 +200,7 @@ func (s *server) config() huma.Config {
 	return cfg
 }
 
-// register is the table of contents. The console and asynqmon stand beside it.
+// register is the table of contents. The console stands beside it.
 func (s *server) register(api huma.API) {
 	closures, service := []string{"Closures"}, []string{"Service"}
 	open := []map[string][]string{{}}
