@@ -55,6 +55,9 @@ type Options struct {
 	// Calendar is the present one. Nil means the rules alone.
 	Calendar func() *calendar.Calendar
 
+	// System tells of the queue and its workers. Nil: the page System says what the ledger knows.
+	System System
+
 	// SignIn says who may come in.
 	SignIn SignIn
 
@@ -89,6 +92,8 @@ type Console struct {
 	drawings singleflight.Group
 	drawn    drawn
 	turns    *rate.Limiter
+
+	readings readings
 }
 
 // nav are the pages of the header, each with its key.
@@ -115,7 +120,7 @@ func New(o Options) (*Console, error) {
 	if o.Seen == nil {
 		o.Seen = func(context.Context, string, string) string { return "" }
 	}
-	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce)}
+	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce), readings: newReadings()}
 	var err error
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
@@ -144,7 +149,7 @@ func New(o Options) (*Console, error) {
 	k.routesBoard()
 	// k.routesCase()
 	k.routesAttention()
-	// k.routesSystem()
+	k.routesSystem()
 	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
 	return k, nil
 }
@@ -293,9 +298,6 @@ func (k *Console) said(a *ask) []string {
 
 // Banner stands above every page.
 type Banner struct{ Title, Text, Link string }
-
-// banner is what everybody must know, nil if there is nothing.
-func (k *Console) banner(context.Context) *Banner { return nil }
 
 // now is the present business time.
 func (k *Console) now() time.Time { return k.Clock.Now() }

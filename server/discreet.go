@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	"closeout/closure"
 )
@@ -20,7 +21,7 @@ func discreet(ctx context.Context, c closure.Closure) closure.Closure {
 // withoutWords is why a closure stands where it stands, without what a person wrote.
 func withoutWords(r closure.Reason, why string) string {
 	switch r {
-	case closure.PausedByOperator, closure.CanceledByRequest, closure.Accepted: // the last one also after a resume
+	case closure.PausedByOperator, closure.CanceledByRequest, closure.ServiceHeld, closure.Accepted: // the last one also after a resume
 		return closure.Reasons[r].Title
 	default:
 		return why
@@ -31,6 +32,9 @@ func withoutWords(r closure.Reason, why string) string {
 func eventWithoutWords(kind, text string) string {
 	if done, ok := map[string]string{"cancel": "cancelled", "pause": "held", "resume": "resumed", "wake": "woken", "resolve": "resolved"}[kind]; ok {
 		return done + " by a person"
+	}
+	if held := closure.Reasons[closure.ServiceHeld].Title; strings.HasPrefix(text, held) {
+		return held
 	}
 	return text
 }

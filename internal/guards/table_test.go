@@ -10,13 +10,14 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
-		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
 	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
 
@@ -57,6 +58,11 @@ var guards = []guard{
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
+	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
+`, ""}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
+	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err
