@@ -71,6 +71,7 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	out.Store(true)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/"), nil)
 	must(t, err)
+	req.Header.Set("Sec-Fetch-Dest", "empty") // as a browser says of a script's request
 	res, err := http.DefaultClient.Do(req)
 	must(t, err)
 	_ = res.Body.Close()

@@ -3,11 +3,13 @@ package console
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
+	"golang.org/x/sync/singleflight"
 
 	"closeout/ledger"
 )
@@ -79,15 +81,19 @@ func readSession(b []byte) (s session, err error) {
 }
 
 // recentTime is how long, in machine time, a session is known without asking the ledger: so soon a sign-out at another server
-// ends it at this one, and so seldom many open pages ask.
+// ends it at this one.
 const recentTime = 2 * time.Second
 
-// recentSessions remembers the sessions that were asked for within recentTime. At this server a sign-out ends one at once.
+// recentSessions remembers the sessions that were read within recentTime. All are read at once, so that it costs the ledger one
+// query for however many people have pages open. At this server a sign-out ends a session at once.
 type recentSessions struct {
 	kept ledger.People
 
-	mu    sync.Mutex
-	known map[string]rememberedSession
+	flight singleflight.Group
+	mu     sync.Mutex
+	known  map[string]rememberedSession // by the token's hash
+	read   time.Time                    // when all were read
+	size   int                          // how many there were then
 }
 
 type rememberedSession struct {
@@ -97,28 +103,69 @@ type rememberedSession struct {
 
 // FindCtx implements scs.CtxStore.
 func (s *recentSessions) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
-	now := time.Now()
-	s.mu.Lock()
-	f, ok := s.known[token]
-	s.mu.Unlock()
-	if ok && now.Before(f.until) {
-		return f.data, f.data != nil, nil
+	hash := ledger.TokenHash(token)
+	data, known, stale := s.recall(hash)
+	if known {
+		return data, data != nil, nil
 	}
+	if stale {
+		if err := s.readAll(ctx); err != nil {
+			return nil, false, err
+		}
+		if data, known, _ = s.recall(hash); known {
+			return data, data != nil, nil
+		}
+	}
+	// One that began since at another server, or none at all. Of what is not there nothing is remembered: anybody can ask for that.
+	now := time.Now()
 	data, ok, err := s.kept.FindCtx(ctx, token)
 	if err != nil || !ok {
-		return nil, false, err // of what is not there nothing is remembered: anybody can ask for that
+		return nil, false, err
 	}
-	s.remember(token, data, now, false)
+	s.remember(hash, data, now, false)
 	return data, true, nil
 }
+
+// recall is what is remembered of a session, and whether it is time to read all of them again.
+func (s *recentSessions) recall(hash string) (data []byte, known, stale bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	f, ok := s.known[hash]
+	return f.data, ok && now.Before(f.until), now.Sub(s.read) >= recentTime
+}
+
+// readAll reads all sessions, once for all who wait for it.
+func (s *recentSessions) readAll(ctx context.Context) error {
+	_, err, _ := s.flight.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionsReading)
+		defer cancel()
+		at := time.Now()
+		all, err := s.kept.All(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for hash, data := range all {
+			s.remember(hash, data, at, false)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.read, s.size = at, len(all)
+		return nil, nil
+	})
+	return err
+}
+
+const sessionsReading = 2 * time.Second
 
 // CommitCtx implements scs.CtxStore. What is written is forgotten, and read again: the ledger may know that it has ended.
 func (s *recentSessions) CommitCtx(ctx context.Context, token string, data []byte, expires time.Time) error {
 	err := s.kept.CommitCtx(ctx, token, data, expires)
+	hash := ledger.TokenHash(token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known[token].data != nil {
-		delete(s.known, token)
+	if s.known[hash].data != nil {
+		delete(s.known, hash)
 	}
 	return err
 }
@@ -131,23 +178,22 @@ func (s *recentSessions) DeleteCtx(ctx context.Context, token string) error {
 	if err := s.kept.DeleteCtx(ctx, token); err != nil {
 		return err
 	}
-	s.remember(token, nil, time.Now(), true)
+	s.remember(ledger.TokenHash(token), nil, time.Now(), true)
 	return nil
 }
 
 // remember notes what was read, or that the session has ended, over which nothing that was read before is noted.
-func (s *recentSessions) remember(token string, data []byte, at time.Time, ended bool) {
+func (s *recentSessions) remember(hash string, data []byte, at time.Time, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, f := range s.known {
-		if !at.Before(f.until) {
-			delete(s.known, k)
-		}
-	}
-	if f, ok := s.known[token]; ok && f.data == nil && !ended {
+	now := time.Now()
+	if f, ok := s.known[hash]; ok && f.data == nil && !ended && now.Before(f.until) {
 		return
 	}
-	s.known[token] = rememberedSession{data, at.Add(recentTime)}
+	s.known[hash] = rememberedSession{data, at.Add(recentTime)}
+	if len(s.known) > 2*s.size+100 { // it has grown by what is over
+		maps.DeleteFunc(s.known, func(_ string, f rememberedSession) bool { return !now.Before(f.until) })
+	}
 }
 
 // Find implements scs.Store.

@@ -176,6 +176,13 @@ func (p *Person) True(expression string) bool {
 	return ask(p, expression, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 }
 
+// Post sends a form as a script in the page could, and gives the status of what comes in the end.
+func (p *Person) Post(path, form string) int {
+	p.tb.Helper()
+	return ask(p, "post to "+path, chromedp.Evaluate[int](fmt.Sprintf(
+		`fetch(%q, {method: "POST", headers: {"Content-Type": "application/x-www-form-urlencoded"}, body: %q}).then(r => r.status)`, path, form), chromedp.EvalAwaitPromise))
+}
+
 // Shoot writes a picture of the whole page.
 func (p *Person) Shoot(file string) {
 	p.tb.Helper()
