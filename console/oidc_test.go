@@ -273,10 +273,26 @@ func TestAProviderThatIsAwayIsAskedAgain(t *testing.T) {
 	d.door.provider.Issuer = p.URL
 	q := p.sent(b.get("/signin/oidc"))
 	b.leads(b.get("/signin/oidc/back?"+q.Encode()), "/")
-	s.OIDC.Issuer = "https://another.example"
-	k, err := New(Options{Ledger: d.ledger, SignIn: s})
-	must(t, err)
-	if who := k.Who(withCookies(b)); who != (Person{}) {
-		t.Errorf("another provider's session: %v", who)
+	again := func() Person {
+		k, err := New(Options{Ledger: d.ledger, SignIn: s})
+		must(t, err)
+		return k.Who(withCookies(b))
+	}
+	if who := again(); who.Role != Operator {
+		t.Errorf("after a restart: %+v", who)
+	}
+	for what, change := range map[string]func(o *OIDC){
+		"another provider":      func(o *OIDC) { o.Issuer = "https://another.example" },
+		"another client":        func(o *OIDC) { o.ClientID = "shop" },
+		"other groups":          func(o *OIDC) { o.Operators = []string{"others"} },
+		"no operators any more": func(o *OIDC) { o.Operators = nil },
+		"another claim":         func(o *OIDC) { o.Claim = "roles" },
+	} {
+		o := *p.settings().OIDC
+		change(&o)
+		s.OIDC = &o
+		if who := again(); who != (Person{}) {
+			t.Errorf("%s: %+v", what, who)
+		}
 	}
 }
