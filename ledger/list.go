@@ -34,7 +34,7 @@ type Filter struct {
 	PersonOf string
 
 	// Exact is an identifier of anything but a person: the closure, its account, confirmation or batch, or an instruction to the
-	// broker, by the broker's id or by ours. It is found by an index, whole or not at all.
+	// broker, by the broker's id or by ours. An index finds it, whole or, of a closure or an account, by its last six letters or more.
 	Exact string
 
 	// Text is looked for among the ids of closure, account and batch and the confirmation numbers. A whole one of those is
