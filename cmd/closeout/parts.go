@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
@@ -98,11 +97,14 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	pages, err := console.New(console.Options{
 		Ledger: p.ledger, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
-		Who: func(*http.Request) console.Person { return console.Person{} },
+		SignIn: people, Monitoring: shared{p.rdb},
+		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
+			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -118,11 +120,10 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 			return found
 		},
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
-			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
-		Queues:     p.queue.Sizes,
-		Readiness:  budgeted{p.checker(), p.budget},
-		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
+		Queues:    p.queue.Sizes,
+		Readiness: budgeted{p.checker(), p.budget},
 	})
 }
 
@@ -167,6 +168,7 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
 	}
 }
 
