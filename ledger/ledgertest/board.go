@@ -67,7 +67,10 @@ var boarded = map[string]func(*bench){
 			got = append(got, fmt.Sprintf("%s %s %s: %d, %d slow, $%s, $%s on its way, %d not known", t.Lane, t.State, t.Who, t.N, t.Slow, closure.USD(t.Worth), closure.USD(t.OnWay), t.Unknown))
 			lanes[t.Lane] += t.N
 			n += t.N
-			f := ledger.Filter{Lane: t.Lane, Statuses: []string{string(t.State)}, Who: []closure.Who{t.Who}}
+			f := ledger.Filter{Lane: t.Lane, Statuses: []string{string(t.State)}, Reason: t.Reason}
+			if t.Who != closure.Nobody {
+				f.Who = []closure.Who{t.Who}
+			}
 			if found, err := b.l.Count(b.Context(), f, 1000); err != nil || found != t.N {
 				b.Errorf("the list finds %d of %+v (%v)", found, t, err)
 			}

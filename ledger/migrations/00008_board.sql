@@ -11,6 +11,7 @@ CREATE INDEX closures_since ON closeout.closures (environment, (CASE WHEN not_be
     WHERE state NOT IN ('closed', 'canceled');
 CREATE INDEX closures_ended ON closeout.closures (environment, ended_at, state) WHERE state IN ('closed', 'canceled');
 
+CREATE INDEX closures_who ON closeout.closures (environment, who, created_at, id) WHERE who <> '';
 CREATE INDEX closures_actor ON closeout.closures (environment, actor, created_at, id);
 CREATE INDEX closures_user ON closeout.closures (environment, user_id) WHERE user_id <> '';
 CREATE INDEX closures_email ON closeout.closures (environment, lower(email)) WHERE email <> '';
@@ -28,6 +29,7 @@ DROP INDEX closeout.closures_account_tail;
 DROP INDEX closeout.closures_email;
 DROP INDEX closeout.closures_user;
 DROP INDEX closeout.closures_actor;
+DROP INDEX closeout.closures_who;
 DROP INDEX closeout.closures_ended;
 DROP INDEX closeout.closures_since;
 DROP INDEX closeout.closures_board;
