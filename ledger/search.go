@@ -57,8 +57,8 @@ func exactly(text, env string) []term {
 	if end := strings.ToLower(text); len(end) >= tailLen && len(end) < uuidLen {
 		tail, like := plain(end[len(end)-tailLen:]), "%"+escaped(end)
 		ways = append(ways,
-			term{`SELECT id FROM closeout.closures WHERE environment = ? AND substr(account_id, 31) = ? AND account_id LIKE ? ESCAPE '\'`, []any{env, tail, like}},
-			term{`SELECT id FROM closeout.closures WHERE environment = ? AND substr(id, 31) = ? AND id LIKE ? ESCAPE '\'`, []any{env, tail, like}},
+			term{`SELECT id FROM closeout.closures WHERE substr(account_id, 31) = ? AND account_id LIKE ? ESCAPE '\'`, []any{tail, like}},
+			term{`SELECT id FROM closeout.closures WHERE substr(id, 31) = ? AND id LIKE ? ESCAPE '\'`, []any{tail, like}},
 		)
 	}
 	return ways

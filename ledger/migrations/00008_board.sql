@@ -16,8 +16,8 @@ CREATE INDEX closures_actor ON closeout.closures (environment, actor, created_at
 CREATE INDEX closures_user ON closeout.closures (environment, user_id) WHERE user_id <> '';
 CREATE INDEX closures_email ON closeout.closures (environment, lower(email)) WHERE email <> '';
 -- By the last six letters of an id, as confirmation numbers and people name an account.
-CREATE INDEX closures_account_tail ON closeout.closures (environment, substr(account_id, 31));
-CREATE INDEX closures_id_tail ON closeout.closures (environment, substr(id, 31));
+CREATE INDEX closures_account_tail ON closeout.closures (substr(account_id, 31));
+CREATE INDEX closures_id_tail ON closeout.closures (substr(id, 31));
 CREATE INDEX intents_broker_id ON closeout.intents (environment, broker_id) WHERE broker_id <> '';
 CREATE INDEX intents_client_order ON closeout.intents (environment, client_order_id) WHERE client_order_id <> '';
 
