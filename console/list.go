@@ -31,7 +31,7 @@ type listPage struct {
 	Chips       []chip
 	Retry       string // the preview of a retry of all that is listed; empty: not all of it has stopped
 	Clear       bool   // something narrows the list
-	None        bool // there was never a closure
+	None        bool   // there was never a closure
 
 	Q, BatchID, CreatedAfter, CreatedBefore, OlderThan string
 	Statuses, Phases, Reasons, Who, Orders             []choice
@@ -174,9 +174,21 @@ func (w wanted) form(p *listPage) {
 		}
 	}
 	for _, c := range []struct{ name, words string }{
-		{"lane", "lane"}, {"status", "state"}, {"phase", "phase"}, {"reason", "reason"}, {"who", "must act"}, {"slow", "past the usual time"}, {"account_id", "account"},
-		{"batch_id", "batch"}, {"client", "client"}, {"person_of", "customer of closure"}, {"created_after", "created from"}, {"created_before", "created before"},
-		{"ended_after", "ended from"}, {"older_than", "older than"}, {"q", "text"},
+		{"lane", "lane"},
+		{"status", "state"},
+		{"phase", "phase"},
+		{"reason", "reason"},
+		{"who", "must act"},
+		{"slow", "past the usual time"},
+		{"account_id", "account"},
+		{"batch_id", "batch"},
+		{"client", "client"},
+		{"person_of", "customer of closure"},
+		{"created_after", "created from"},
+		{"created_before", "created before"},
+		{"ended_after", "ended from"},
+		{"older_than", "older than"},
+		{"q", "text"},
 	} {
 		if v := w.values.Get(c.name); v != "" {
 			p.Chips = append(p.Chips, chip{c.words, v, w.link(c.name, "")})
