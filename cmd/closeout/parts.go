@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
@@ -98,11 +97,11 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	pages, err := console.New(console.Options{
 		Ledger: p.ledger, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
-		Who: func(*http.Request) console.Person { return console.Person{} },
+		SignIn: people, Monitoring: shared{p.rdb},
 		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
 			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
 		},
@@ -123,9 +122,8 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
 			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
-		Queues:     p.queue.Sizes,
-		Readiness:  budgeted{p.checker(), p.budget},
-		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
+		Queues:    p.queue.Sizes,
+		Readiness: budgeted{p.checker(), p.budget},
 	})
 }
 
