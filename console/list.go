@@ -31,7 +31,7 @@ type listPage struct {
 	Chips       []chip
 	Retry       string // the preview of a retry of all that is listed; empty: not all of it has stopped
 	Clear       bool   // something narrows the list
-	None        bool // there was never a closure
+	None        bool   // there was never a closure
 
 	Q, BatchID, CreatedAfter, CreatedBefore, OlderThan string
 	Statuses, Phases, Reasons, Who, Orders             []choice

@@ -120,6 +120,12 @@ func shownPayload(kind string, b []byte) string {
 			return hiddenBytes(b)
 		}
 		shown = p
+		if p.RedriveID != "" {
+			shown = struct {
+				tasks.BitePayload
+				Page string `json:"page"`
+			}{p, "/redrives/" + p.RedriveID}
+		}
 	} else {
 		p, err := tasks.ParsePayload(b)
 		if err != nil || !shownTask.MatchString(p.ClosureID) {

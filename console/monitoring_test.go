@@ -147,7 +147,13 @@ func TestMonitoringShowsNoTokens(t *testing.T) {
 	if moved.Version == gone.Version {
 		t.Fatal("the row has not moved")
 	}
-	must(t, q.queue.ScheduleBite(t.Context(), tasks.Bite{BitePayload: tasks.BitePayload{BatchID: "01890000-0000-7000-8000-000000000001", Version: 2}, Type: tasks.BatchChecks, DueAt: time.Now().Add(time.Hour)}))
+	for _, bite := range []tasks.Bite{
+		{BitePayload: tasks.BitePayload{BatchID: "01890000-0000-7000-8000-000000000001", Version: 2}, Type: tasks.BatchChecks},
+		{BitePayload: tasks.BitePayload{RedriveID: "01890000-0000-7000-8000-000000000002", Version: 2}, Type: tasks.Redrives},
+	} {
+		bite.DueAt = time.Now().Add(time.Hour)
+		must(t, q.queue.ScheduleBite(t.Context(), bite))
+	}
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: q.redis.Addr()})
 	defer func() { _ = client.Close() }()
 	_, err = client.Enqueue(asynq.NewTask("closure:closing", []byte(`{"email":"ann@example.test"}`)), asynq.Queue("account_closure_bulk"))
@@ -189,6 +195,7 @@ func TestMonitoringShowsNoTokens(t *testing.T) {
 		}
 	}
 	b.shows(b.get("/monitoring/api/queues/account_closure_bulk/tasks/01890000-0000-7000-8000-000000000001.2"), 200, `{\"batch_id\":\"01890000`)
+	b.shows(b.get("/monitoring/api/queues/account_closure_bulk/tasks/01890000-0000-7000-8000-000000000002.2"), 200, `\"page\":\"/redrives/01890000`)
 	for _, secret := range []string{due.Token, gone.Token, moved.Token, "ann@example.test"} {
 		if strings.Contains(all.String(), secret) {
 			t.Errorf("%s is shown in\n%s", secret, all.String())

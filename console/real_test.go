@@ -81,6 +81,8 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 		{"list: a reason", func(int) string { return "/closures?reason=bank_gone" }},
 		{"list: somebody must act", func(int) string { return "/closures?who=somebody" }},
 		{"list: a client of a few", func(int) string { return "/closures?client=api:rare" }},
+		{"attention", func(int) string { return "/attention" }},
+		{"retry: preview of all", func(int) string { return "/attention/retry" }},
 		{"search: account", func(n int) string { return "?" + pick(n).account }},
 		{"search: transfer", func(n int) string { return "?" + pick(n).transfer }},
 		{"search: order of ours", func(n int) string { return "?" + pick(n).order }},

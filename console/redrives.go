@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
 	"unicode"
 	"unicode/utf8"
 

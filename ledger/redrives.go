@@ -70,7 +70,7 @@ type Retry struct {
 	N         int // the oldest first, from 0
 	ClosureID string
 	AccountID string
-	Now       closure.State // in which the closure is now
+	Now       closure.State  // in which the closure is now
 	Reason    closure.Reason // why it had stopped
 	State     RetryState
 	Why       string    // it was skipped
