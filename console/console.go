@@ -67,6 +67,9 @@ type Options struct {
 	Clock  closure.Clock
 	Policy closure.Policy
 
+	// ScheduleRedrive asks for a bulk retry's first bite. Nil: the sweep will.
+	ScheduleRedrive func(context.Context, ledger.Redrive) error
+
 	// Who says who sends a request: nobody, where the role is none. Nil: whoever has signed in, as SignIn says.
 	Who func(*http.Request) Person
 
@@ -143,9 +146,9 @@ func New(o Options) (*Console, error) {
 	})
 	k.routesLive()
 	k.routesDoor()
-	// k.routesBoard()
+	k.routesBoard()
 	// k.routesCase()
-	// k.routesAttention()
+	k.routesAttention()
 	k.routesSystem()
 	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
 	return k, nil

@@ -77,7 +77,7 @@ func (d *door) open(next http.Handler) http.Handler {
 				d.log.WithError(err).Warn("a session that is over was not ended; nobody is let in by it")
 			}
 		case name != "" && byHand(r) && idle(d.sessions.GetString(ctx, keySeen)) > seenEvery:
-			d.sessions.Put(ctx, keySeen, moment(time.Now()))
+			d.sessions.Put(ctx, keySeen, stamp(time.Now()))
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, sessionOpen{}, true)))
 	}))
@@ -143,7 +143,7 @@ func (d *door) admitted(ctx context.Context, who Person, by, proof string) error
 	if err := errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx)); err != nil {
 		return fmt.Errorf("begin a session: %w", err)
 	}
-	for k, v := range map[string]string{keyName: who.Name, keyRole: string(who.Role), keyBy: by, keyProof: proof, keySeen: moment(time.Now())} {
+	for k, v := range map[string]string{keyName: who.Name, keyRole: string(who.Role), keyBy: by, keyProof: proof, keySeen: stamp(time.Now())} {
 		d.sessions.Put(ctx, k, v)
 	}
 	if _, _, err := d.sessions.Commit(ctx); err != nil { // before anybody says so
@@ -152,7 +152,7 @@ func (d *door) admitted(ctx context.Context, who Person, by, proof string) error
 	return nil
 }
 
-func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // idle is for how long nobody has done anything; of a time that can't be read, for ever.
 func idle(seen string) time.Duration {

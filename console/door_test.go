@@ -467,7 +467,7 @@ func TestManyNamesAreNotRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th := newThrottle()
 		for n := range throttled {
-			th.attempt(strings.Repeat("x", n%60)+moment(time.Unix(int64(n), 0)), address(&http.Request{RemoteAddr: "192.0.2.1:1"}, false))
+			th.attempt(strings.Repeat("x", n%60)+stamp(time.Unix(int64(n), 0)), address(&http.Request{RemoteAddr: "192.0.2.1:1"}, false))
 		}
 		if len(th.names) != throttled {
 			t.Errorf("%d names", len(th.names))

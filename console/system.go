@@ -81,7 +81,7 @@ type workerView struct {
 	BrokerDown                bool
 }
 
-type taskView struct{ Queue, What, ClosureID, For string }
+type taskView struct{ Queue, What, ClosureID, RedriveID, For string }
 
 func (k *Console) routesSystem() {
 	k.get("/system", Viewer, k.system)
@@ -188,7 +188,7 @@ func viewWorker(w tasks.Worker, now time.Time) workerView {
 		Version: "not known", Sweep: "not known", Broker: "not known",
 	}
 	for _, t := range w.Tasks {
-		v.Tasks = append(v.Tasks, taskView{t.Queue, strings.TrimPrefix(t.Type, "closure:"), t.ClosureID, howLong(now.Sub(t.Started))})
+		v.Tasks = append(v.Tasks, taskView{t.Queue, strings.TrimPrefix(t.Type, "closure:"), t.ClosureID, t.RedriveID, howLong(now.Sub(t.Started))})
 	}
 	r := w.Report
 	if r == nil {

@@ -189,42 +189,8 @@ func (l *Ledger) Command(
 	ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error), replies ...*Reply[closure.Closure],
 ) (closure.Closure, error) {
 	var next closure.Closure
-	err := l.tx(ctx, func(tx *transaction) error {
-		c, err := l.lock(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		is, err := l.intents(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		ch, err := decide(c, is)
-		if err != nil {
-			return err
-		}
-		var ev *closure.Event
-		if next, ev, err = closure.Apply(c, ch, l.policy); err != nil {
-			return err
-		}
-		if err := l.move(ctx, tx, c, &next); err != nil {
-			return err
-		}
-		if i, ok := ch.Settled(); ok {
-			for _, was := range is {
-				if was.ID == i.ID {
-					err = updateIntent(ctx, tx, was.State, i)
-				}
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if c.State == closure.Failed && ch.SeesLate() {
-			if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
-				return err
-			}
-		}
-		if err := l.write(ctx, tx, c, &next, ev); err != nil {
+	err := l.tx(ctx, func(tx *transaction) (err error) {
+		if next, err = l.command(ctx, tx, id, decide); err != nil {
 			return err
 		}
 		return reply(ctx, l, tx, next, replies)
@@ -234,4 +200,46 @@ func (l *Ledger) Command(
 	}
 	replied(replies)
 	return next, nil
+}
+
+// command is Command within a transaction.
+func (l *Ledger) command(
+	ctx context.Context, tx *transaction, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error),
+) (closure.Closure, error) {
+	c, err := l.lock(ctx, tx, id)
+	if err != nil {
+		return c, err
+	}
+	is, err := l.intents(ctx, tx, id)
+	if err != nil {
+		return c, err
+	}
+	ch, err := decide(c, is)
+	if err != nil {
+		return c, err
+	}
+	next, ev, err := closure.Apply(c, ch, l.policy)
+	if err != nil {
+		return next, err
+	}
+	if err := l.move(ctx, tx, c, &next); err != nil {
+		return next, err
+	}
+	if i, ok := ch.Settled(); ok {
+		for _, was := range is {
+			if was.ID == i.ID {
+				err = updateIntent(ctx, tx, was.State, i)
+			}
+		}
+		if err != nil {
+			return next, err
+		}
+	}
+	if c.State == closure.Failed && ch.SeesLate() {
+		if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
+			return next, err
+		}
+	}
+	err = l.write(ctx, tx, c, &next, ev)
+	return next, err
 }

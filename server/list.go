@@ -91,7 +91,7 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		c, ok := parseCursor(in.Cursor, digest)
 		if at, id, _ := strings.Cut(c, " "); ok {
 			micros, err := strconv.ParseInt(at, 10, 64)
-			p.After, ok = ledger.Position{CreatedAt: time.UnixMicro(micros), ID: id}, err == nil && uuidForm.MatchString(id)
+			p.After, ok = ledger.Position{At: time.UnixMicro(micros), ID: id}, err == nil && uuidForm.MatchString(id)
 		}
 		if !ok {
 			return nil, cursorProblem()

@@ -31,6 +31,7 @@ type Current struct {
 	Queue     string
 	ClosureID string // empty: it is no visit
 	BatchID   string // empty: it is no bite of a batch
+	RedriveID string // nor of a redrive
 	Started   time.Time
 }
 
@@ -104,8 +105,8 @@ func (q *Queue) Workers(ctx context.Context) ([]Worker, error) {
 			c := Current{ID: t.TaskID, Type: t.TaskType, Queue: t.Queue, Started: t.Started}
 			if p, err := ParsePayload(t.TaskPayload); err == nil {
 				c.ClosureID = p.ClosureID
-			} else if b, err := ParseBatchPayload(t.TaskPayload); err == nil {
-				c.BatchID = b.BatchID
+			} else if b, err := ParseBitePayload(t.TaskPayload); err == nil {
+				c.BatchID, c.RedriveID = b.BatchID, b.RedriveID
 			}
 			w.Tasks = append(w.Tasks, c)
 		}

@@ -31,9 +31,13 @@ func TestWorkersAreKnownByTheirHeartbeatAndWhatTheyTell(t *testing.T) {
 		if err := r.q.Schedule(ctx, c); err != nil {
 			t.Fatal(err)
 		}
-		b := tasks.Batch{BatchPayload: tasks.BatchPayload{BatchID: "b1", Version: 1}, DueAt: time.Now()}
-		if err := r.q.ScheduleBatch(ctx, b); err != nil {
-			t.Fatal(err)
+		for _, b := range []tasks.Bite{
+			{BitePayload: tasks.BitePayload{BatchID: "b1", Version: 1}, Type: tasks.BatchChecks, DueAt: time.Now()},
+			{BitePayload: tasks.BitePayload{RedriveID: "r1", Version: 2}, Type: tasks.Redrives, DueAt: time.Now()},
+		} {
+			if err := r.q.ScheduleBite(ctx, b); err != nil {
+				t.Fatal(err)
+			}
 		}
 		time.Sleep(12 * time.Second)
 		synctest.Wait()
@@ -50,7 +54,7 @@ func TestWorkersAreKnownByTheirHeartbeatAndWhatTheyTell(t *testing.T) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 		w := got[0]
-		if w.Host != host || w.PID != os.Getpid() || w.Concurrency != 3 || w.Status != "active" || len(w.Tasks) != 2 {
+		if w.Host != host || w.PID != os.Getpid() || w.Concurrency != 3 || w.Status != "active" || len(w.Tasks) != 3 {
 			t.Errorf("%+v", w)
 		}
 		inHand := map[string]tasks.Current{}
@@ -61,6 +65,7 @@ func TestWorkersAreKnownByTheirHeartbeatAndWhatTheyTell(t *testing.T) {
 		want := map[string]tasks.Current{
 			"closure:withdrawal": {ID: "c1/4.t", Type: "closure:withdrawal", Queue: "account_closure", ClosureID: "c1"},
 			tasks.BatchChecks:    {ID: "b1/1", Type: tasks.BatchChecks, Queue: "account_closure_bulk", BatchID: "b1"},
+			tasks.Redrives:       {ID: "r1/2", Type: tasks.Redrives, Queue: "account_closure_bulk", RedriveID: "r1"},
 		}
 		if diff := cmp.Diff(want, inHand); diff != "" {
 			t.Error(diff)

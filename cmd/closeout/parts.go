@@ -102,6 +102,9 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 	pages, err := console.New(console.Options{
 		Ledger: p.ledger, Live: hub, System: p.queue, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
 		SignIn: people, Monitoring: shared{p.rdb},
+		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
+			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 			return found
 		},
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
-			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
 		Queues:    p.queue.Sizes,
 		Readiness: budgeted{p.checker(), p.budget},
@@ -166,6 +169,7 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
 	}
 }
 

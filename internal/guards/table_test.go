@@ -16,6 +16,7 @@ var (
 	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
+	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
 	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
@@ -30,6 +31,7 @@ const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
 	resolve                   = "closure/resolve.go"
+	redrives, redrive         = "ledger/redrives.go", "closure/redrive.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
 
@@ -123,6 +125,12 @@ var guards = []guard{
 	}
 	banks`, `	banks`}}, simulated, "more was paid out than the customer had"},
 	{"no cancelling past the point of no return", []cut{{"closure/apply.go", "		if ch.past {\n			return &NotAllowedError", "		if ch.past && c.State != Running {\n			return &NotAllowedError"}}, simulated, "a cancelled closure has done something irreversible"},
+	{"a bulk retry leaves what has moved", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if still == 0 {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry leaves what its filter does not mean", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if c.Version != row.version {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry is no word on a late transfer", []cut{{redrive, "if i.State == IntentLate {", "if i.State == IntentSending {"}}, redriving, "ALateTransferIsNotSeenByARedrive"},
+	{"nothing is retried after an abort", []cut{{redrives, " WHERE id = $1 AND environment = $2 AND state = 'running' RETURNING", " WHERE id = $1 AND environment = $2 RETURNING"}}, redriving, "AfterAnAbortNothingIsResumed"},
+	{"a closure is retried once", []cut{{redrives, `r.redrive_id = $1 AND r.n = $2 AND r.state = 'waiting'"`, `r.redrive_id = $1 AND r.n = $2"`}}, redriving, "EachIsRetriedOnceWhoeverTries"},
+	{"a bulk retry keeps its rate", []cut{{redrives, "if lately >= r.PerMinute {", "if lately > r.PerMinute {"}}, redriving, "NoMoreInAMinuteThanItMay"},
 	{"a write is sent once", []cut{{"alpaca/sender.go", `	if s.used {
 		return nil, nil, errUsed
 	}
