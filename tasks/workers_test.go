@@ -171,4 +171,3 @@ func TestWorkersWithoutRedis(t *testing.T) {
 		}
 	})
 }
-
