@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -59,6 +58,9 @@ func TestBrowserEverythingIsHeldAndReleased(t *testing.T) {
 	}
 	content(t, viewer, "System, held")
 
+	p.Open(w.api + "/system")
+	shots(t, p, "system-held")
+	p.Screen(1280, 900, false)
 	p.ClickText("Release the hold …")
 	p.Sees("Instructions go to the broker again")
 	content(t, p, "the preview of a release")
@@ -66,16 +68,21 @@ func TestBrowserEverythingIsHeldAndReleased(t *testing.T) {
 	p.Click("main form button.act")
 	p.Sees("The hold is over")
 	w.until("closure "+id+" is closed", func() bool { paid := w.payouts(account); return len(paid) == 1 && paid[0] == "125.50" })
-	if dir := *images; dir != "" { // to be looked at
-		p.Open(w.api + "/system")
-		for name, dark := range map[string]bool{"light": false, "dark": true} {
-			p.Screen(1280, 860, dark)
-			p.Shoot(filepath.Join(dir, "system-held-"+name+".png"))
-		}
-		p.Screen(390, 844, false)
-		p.Shoot(filepath.Join(dir, "system-held-phone.png"))
-		if _, err := os.Stat(dir); err != nil {
-			t.Error(err)
-		}
+	p.Open(w.api + "/system")
+	shots(t, p, "system")
+}
+
+// shots are pictures of the page that is open, to be looked at, where they are asked for.
+func shots(t *testing.T, p *browser.Person, name string) {
+	t.Helper()
+	if *images == "" {
+		return
+	}
+	for kind, screen := range map[string]struct {
+		width int64
+		dark  bool
+	}{"light": {1280, false}, "dark": {1280, true}, "phone": {390, false}} {
+		p.Screen(screen.width, 860, screen.dark)
+		p.Shoot(filepath.Join(*images, name+"-"+kind+".png"))
 	}
 }
