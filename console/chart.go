@@ -24,12 +24,12 @@ type chart struct {
 
 // Its measures, in the units of its viewBox.
 const (
-	chartWidth, chartHeight = 560, 150
-	chartLeft, chartTop     = 46, 8
-	chartRight, chartBottom = 6, 20
+	chartWidth, chartHeight = 520, 160
+	chartLeft, chartTop     = 54, 10
+	chartRight, chartBottom = 6, 24
 	plotWidth               = chartWidth - chartLeft - chartRight
 	plotHeight              = chartHeight - chartTop - chartBottom
-	tickRoom                = 34 // of a label
+	tickRoom                = 52 // of a label
 )
 
 type bar struct {

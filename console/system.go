@@ -214,7 +214,7 @@ func viewWorker(w tasks.Worker, now time.Time) workerView {
 		v.Broker = "asked; without Redis by a share of the budget"
 	}
 	v.Calls, v.Held = tally(b.Calls), tally(b.Held)
-	if b.Backlog > 0 {
+	if b.Backlog >= time.Second {
 		v.Held = strings.TrimPrefix(v.Held+", looks queue for "+howLong(b.Backlog), ", ")
 	}
 	return v
@@ -224,7 +224,9 @@ func viewWorker(w tasks.Worker, now time.Time) workerView {
 func tally(counts map[string]uint64) string {
 	var out []string
 	for name, n := range counts {
-		out = append(out, fmt.Sprintf("%s %d", name, n))
+		if n > 0 {
+			out = append(out, fmt.Sprintf("%s %d", name, n))
+		}
 	}
 	slices.Sort(out)
 	return strings.Join(out, ", ")

@@ -1,4 +1,4 @@
-package server
+package desk
 
 import (
 	"context"
@@ -12,13 +12,14 @@ import (
 	"closeout/readiness"
 )
 
-// fileOf gathers a closure's case file, as much of it as the key's scopes may see.
-func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (CaseFile, error) {
-	c, intents, err := s.Ledger.Load(ctx, c.ID)
+// CaseFile gathers all that is known of a closure: for operators everything, for others without what an operator wrote and
+// without the broker's ids.
+func (d *Desk) CaseFile(ctx context.Context, c closure.Closure, operator bool) (CaseFile, error) {
+	c, intents, err := d.Ledger.Load(ctx, c.ID)
 	if err != nil {
 		return CaseFile{}, err
 	}
-	events, err := s.Ledger.Events(ctx, c.ID)
+	events, err := d.Ledger.Events(ctx, c.ID)
 	broken, isBroken := errors.AsType[*ledger.ChainError](err)
 	if err != nil && !isBroken {
 		return CaseFile{}, err
@@ -26,29 +27,29 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 	if !isBroken && int64(len(events)) > c.Seq { // it moved in between: the file is of the moment at which its row was read
 		events = events[:c.Seq]
 	}
-	letters, err := s.Ledger.Letters(ctx, c.ID)
+	letters, err := d.Ledger.Letters(ctx, c.ID)
 	if err != nil {
 		return CaseFile{}, err
 	}
 	if !operator {
-		c.Why = withoutWords(c.Reason, c.Why)
+		c.Why = WithoutWords(c.Reason, c.Why)
 		for n := range events {
-			events[n].Text = eventWithoutWords(events[n].Kind, events[n].Text)
+			events[n].Text = EventWithoutWords(events[n].Kind, events[n].Text)
 		}
 	}
 	see := func(text string) string {
 		if operator {
 			return text
 		}
-		return withoutIDs(text, c.ID, c.AccountID)
+		return WithoutIDs(text, c.ID, c.AccountID)
 	}
 	f := CaseFile{
-		WrittenAt: moment(s.Clock.Now()), Environment: c.Environment, JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation,
-		Phase: c.Phase, State: c.State, FinishedAt: momentOrNull(c.EndedAt), Waiting: waitingOf(c),
+		WrittenAt: moment(d.Clock.Now()), Environment: c.Environment, JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation,
+		Phase: c.Phase, State: c.State, FinishedAt: momentOrNull(c.EndedAt), Waiting: WaitingOf(c),
 		Asked: Asked{
 			By: c.Actor, At: moment(c.CreatedAt), Reason: c.Cause, Bank: see(c.RelationshipID), Priority: c.Priority, NotBefore: momentOrNull(c.NotBefore),
 		},
-		Policy: rulesOf(s.Policy), Steps: stays(events, c), Instructions: []Instruction{}, Money: readiness.StatementOf(c, intents),
+		Policy: rulesOf(d.Policy), Steps: stays(events, c), Instructions: []Instruction{}, Money: readiness.StatementOf(c, intents),
 		Letters: []SentLetter{}, Commands: []Entry{}, History: []Entry{}, Chain: chainOf(c, events, broken),
 	}
 	if f.Waiting != nil {
