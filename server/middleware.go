@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ const maxBody = 64 << 10
 type entry struct {
 	requestID string
 	key       string // the name of the API key
+	route     string // of a page of the console
+	who       string // is signed in there
 	scopes    []Scope
 	reserved  *ledger.Reservation // of its Idempotency-Key; nil: it has none
 	code      string              // of the problem answered
@@ -39,6 +42,13 @@ func entryOf(ctx context.Context) *entry {
 		return e
 	}
 	return &entry{}
+}
+
+// Seen notes for a request's line in the log which page of the console it was for, and who asked. It gives the request's id.
+func Seen(ctx context.Context, route, who string) (requestID string) {
+	e := entryOf(ctx)
+	e.route, e.who = route, who
+	return e.requestID
 }
 
 var (
@@ -72,7 +82,10 @@ func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
 		"method": c.Request.Method, "route": c.FullPath(), "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
 	}
 	if fields["route"] == "" {
-		fields["route"] = "none"
+		fields["route"] = cmp.Or(e.route, "none")
+	}
+	if e.who != "" {
+		fields["who"] = e.who
 	}
 	if e.key != "" {
 		fields["key"] = e.key
@@ -239,8 +252,12 @@ func (s *server) limit(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largest)
 }
 
-// sameSite refuses what a page of another site makes a browser send along with a remembered password.
+// sameSite refuses what a page of another site makes a browser send along with a remembered password. The console has its
+// own check, and its own words.
 func sameSite(c *gin.Context) {
+	if !keyed(c.Request) && !monitored(c.Request) {
+		return
+	}
 	if err := http.NewCrossOriginProtection().Check(c.Request); err != nil {
 		crossOrigin.problem("A page of another site may not do this.").
 			hinting("Ask from your own server, and keep the key there.").because(err).write(c.Writer, c.Request)

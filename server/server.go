@@ -55,6 +55,9 @@ type Options struct {
 	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
 	Monitoring http.Handler
 
+	// Console answers whatever is no address of the API's: the operators' pages. Nil: there are none.
+	Console http.Handler
+
 	// Live tells what happens. Nil means one of the server's own; the handler's Hangup closes it.
 	Live *live.Hub
 
@@ -113,6 +116,11 @@ func New(o Options) (http.Handler, error) {
 	}
 	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
+		if o.Console != nil && !keyed(c.Request) {
+			c.Status(http.StatusOK) // gin has put down a 404
+			o.Console.ServeHTTP(c.Writer, c.Request)
+			return
+		}
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})
 	r.NoMethod(func(c *gin.Context) {

@@ -16,8 +16,10 @@ import (
 	"closeout/alpaca"
 	"closeout/budget"
 	"closeout/closure"
+	"closeout/console"
 	"closeout/handlers"
 	"closeout/ledger"
+	"closeout/live"
 	"closeout/mail"
 	"closeout/readiness"
 	"closeout/server"
@@ -97,7 +99,16 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 }
 
 func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
+	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
+	pages, err := console.New(console.Options{
+		Ledger: p.ledger, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
+		Who: func(*http.Request) console.Person { return console.Person{} },
+	})
+	if err != nil {
+		return nil, err
+	}
 	return server.New(server.Options{
+		Console: pages, Live: hub,
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Limiter: server.NewLimiter(p.rdb, string(p.env), perSecond, p.log), Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
 		Beside: func(ctx context.Context) map[string]error {
 			found := pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
