@@ -14,8 +14,10 @@ import (
 
 	"closeout/calendar"
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
+	"closeout/readiness"
 	"closeout/web"
 )
 
@@ -43,9 +45,21 @@ type Person struct {
 // Actor is the person's name in a history.
 func (p Person) Actor() string { return "operator:" + p.Name }
 
-// Options are what a console is made of. Ledger and Who are needed.
+// Readiness is what the console knows of the broker; a readiness.Checker has it.
+type Readiness interface {
+	Expect(c closure.Closure, intents []closure.Intent) time.Time // asks nobody
+	View(ctx context.Context, account string) (readiness.View, error)
+}
+
+// Options are what a console is made of. Ledger, Desk and Who are needed.
 type Options struct {
 	Ledger *ledger.Ledger
+
+	// Desk takes the commands and writes the case files.
+	Desk *desk.Desk
+
+	// Readiness looks ahead, and at the broker where somebody asks. Nil: nobody can tell.
+	Readiness Readiness
 
 	// Live tells pages that what they show has changed. Nil: they stay as they were drawn.
 	Live *live.Hub
@@ -93,8 +107,8 @@ var nav = []struct{ Name, Path, Key string }{
 
 // New makes a console.
 func New(o Options) (*Console, error) {
-	if o.Ledger == nil || o.Who == nil {
-		return nil, errors.New("console: the options Ledger and Who are needed")
+	if o.Ledger == nil || o.Desk == nil || o.Who == nil {
+		return nil, errors.New("console: the options Ledger, Desk and Who are needed")
 	}
 	if o.Log == nil {
 		o.Log = logrus.New()
@@ -121,7 +135,7 @@ func New(o Options) (*Console, error) {
 	k.routesLive()
 	// k.routesDoor()
 	// k.routesBoard()
-	// k.routesCase()
+	k.routesCase()
 	// k.routesAttention()
 	// k.routesSystem()
 	k.handler = k.headers(k.sameSite(k.mux))
@@ -197,6 +211,21 @@ func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
 
 // post carries out what a form of a person of at least this role asks for, and leads to another page.
 func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err error)) {
+	k.answer(pattern, least, func(a *ask) (answered, error) {
+		to, err := f(a)
+		return answered{To: to}, err
+	})
+}
+
+// answered is what a form leads to: another page by its address, or one of its own that is shown once.
+type answered struct {
+	To     string
+	Status int // of the page
+	Page   page
+}
+
+// answer is a post whose answer may be a page: what may be seen only once, or a form that is to be sent again.
+func (k *Console) answer(pattern string, least Role, f func(*ask) (answered, error)) {
 	k.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		a, ok := k.admit(w, r, least)
 		if !ok {
@@ -207,12 +236,15 @@ func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err 
 			k.fail(w, a, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form can't be read.", Hint: "Go back, reload the page and send it again.", Cause: err})
 			return
 		}
-		to, err := f(a)
-		if err != nil {
+		out, err := f(a)
+		switch {
+		case err != nil:
 			k.fail(w, a, err)
-			return
+		case out.To == "":
+			k.show(w, a, out.Status, out.Page, "layout")
+		default:
+			http.Redirect(w, r, out.To, http.StatusSeeOther)
 		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
 	})
 }
 

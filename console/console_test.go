@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
 )
@@ -28,8 +29,11 @@ func newBench(tb testing.TB, change ...func(*Options)) *bench {
 	l, err := ledger.Open(context.Background(), ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: policy})
 	must(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	who := func(r *http.Request) Person { return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))} }
-	o := Options{Ledger: l, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}
+	who := func(r *http.Request) Person {
+		return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))}
+	}
+	d := &desk.Desk{Ledger: l, Schedule: func(context.Context, closure.Closure) {}, Policy: policy}
+	o := Options{Ledger: l, Desk: d, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}
 	tb.Cleanup(o.Live.Close)
 	for _, f := range change {
 		f(&o)
