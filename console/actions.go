@@ -107,7 +107,7 @@ func (k *Console) routesActions() {
 			}
 			return k.preview(do, r, actionView{}), nil
 		})
-		k.answer("/closures/{id}/"+do.Name, Operator, func(a *ask) (answered, error) { return k.act(do, a) })
+		k.answer("/closures/{id}/"+do.Name, Operator, func(a *ask) (formAnswer, error) { return k.act(do, a) })
 	}
 }
 
@@ -186,10 +186,10 @@ func (k *Console) preview(do action, r desk.Record, v actionView) page {
 func (do action) No(c closure.Closure) bool { return !slices.Contains(do.from, c.State) }
 
 // act does what the form asks for, or nothing: then the page says why, and has the form again with what was written.
-func (k *Console) act(do action, a *ask) (answered, error) {
+func (k *Console) act(do action, a *ask) (formAnswer, error) {
 	r, err := k.found(a)
 	if err != nil {
-		return answered{}, err
+		return formAnswer{}, err
 	}
 	v := actionView{Wrote: map[string]string{}, Faults: map[string]string{}}
 	for _, f := range append([]actionField{{Name: "why"}}, do.Fields...) {
@@ -197,13 +197,13 @@ func (k *Console) act(do action, a *ask) (answered, error) {
 	}
 	seen, err := strconv.ParseInt(a.PostForm.Get("version"), 10, 64)
 	if err != nil || seen < 1 {
-		return answered{}, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form does not say which state of the closure it is about. Nothing was done.", Hint: "Open the page again and send its form.", Cause: err}
+		return formAnswer{}, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form does not say which state of the closure it is about. Nothing was done.", Hint: "Open the page again and send its form.", Cause: err}
 	}
-	again := func(status int) (answered, error) {
+	again := func(status int) (formAnswer, error) {
 		if r, err = k.found(a); err != nil { // as it is by now
-			return answered{}, err
+			return formAnswer{}, err
 		}
-		return answered{Status: status, Page: k.preview(do, r, v)}, nil
+		return formAnswer{Status: status, Page: k.preview(do, r, v)}, nil
 	}
 	why := v.Wrote["why"]
 	if wrong := desk.Line(why); wrong != "" {
@@ -247,12 +247,12 @@ func (k *Console) act(do action, a *ask) (answered, error) {
 		v.Trouble = "Others change the closure at this moment. Nothing was done: look, and try again."
 		return again(http.StatusConflict)
 	case err != nil:
-		return answered{}, err
+		return formAnswer{}, err
 	}
 	if !after.Changed {
 		k.say(a, "Nothing was done: the closure is "+string(after.State)+" already.")
 	} else {
 		k.say(a, do.Said)
 	}
-	return answered{To: "/closures/" + r.ID}, nil
+	return formAnswer{To: "/closures/" + r.ID}, nil
 }

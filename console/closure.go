@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,6 @@ import (
 	"closeout/desk"
 	"closeout/ledger"
 	"closeout/readiness"
-	"closeout/tasks"
 	"closeout/web"
 )
 
@@ -25,6 +23,9 @@ import (
 const eventsShown = 50
 
 func (k *Console) routesCase() {
+	if k.Desk == nil {
+		return
+	}
 	k.get("/closures/{id}", Viewer, k.closurePage)
 	k.get("/closures/{id}/broker", Viewer, k.brokerPage)
 	k.answer("/closures/{id}/reveal", Operator, k.reveal)
@@ -207,10 +208,6 @@ func noReturn(intents []closure.Intent) string {
 	return "It is passed: " + desk.Instructed(i) + " " + desk.Became(i) + ". The closure can't be called off any more."
 }
 
-func taskPath(c closure.Closure) string {
-	return "/monitoring/queues/" + tasks.QueueFor(c.Priority) + "/tasks/" + url.PathEscape(tasks.PayloadOf(c).ID())
-}
-
 // newest is a page of a history, the newest event first, and where the next page begins.
 func newest(events []ledger.Event, before string) (shown []eventView, older int64) {
 	end := len(events)
@@ -258,18 +255,18 @@ type revealed struct {
 
 // reveal shows a closure's personal data to the one who asks, after it stands in the history that they did. The page is the answer
 // to the form, and no address of its own: reloading it is asking again.
-func (k *Console) reveal(a *ask) (answered, error) {
+func (k *Console) reveal(a *ask) (formAnswer, error) {
 	r, err := k.found(a)
 	if err != nil {
-		return answered{}, err
+		return formAnswer{}, err
 	}
 	err = k.Ledger.Note(a.Context(), r.ID, closure.Event{
 		Kind: ledger.Looked, At: k.now(), Actor: a.Who.Actor(), Text: "looked at the customer's e-mail address and user id",
 	})
 	if err != nil {
-		return answered{}, err
+		return formAnswer{}, err
 	}
-	return answered{Status: http.StatusOK, Page: page{Template: "reveal", Title: "Personal data", Data: revealed{Closure: r.Closure, Email: r.Email, User: r.UserID}}}, nil
+	return formAnswer{Status: http.StatusOK, Page: page{Template: "reveal", Title: "Personal data", Data: revealed{Closure: r.Closure, Email: r.Email, User: r.UserID}}}, nil
 }
 
 // caseFile is the file to print, under its own policy. The customer's user id is masked in it, as on every page.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/shopspring/decimal"
 
 	"closeout/alpaca"
@@ -45,7 +46,7 @@ func newCase(tb testing.TB, text string) *caseBench {
 		ready := &readiness.Checker{Broker: client, Calendar: calendar.Rules, Policy: o.Policy}
 		o.Readiness, o.Desk.Readiness = ready, ready
 		o.Desk.Schedule = func(context.Context, closure.Closure) { k.scheduled++ }
-		o.Monitoring = http.NotFoundHandler()
+		o.Monitoring = asynq.RedisClientOpt{Addr: "127.0.0.1:1"} // nobody asks it
 	})
 	k.account, err = s.AddAccount(sim.Spec{Email: "jo@example.com", Cash: decimal.NewFromInt(900)})
 	must(tb, err)

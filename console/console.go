@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
@@ -51,11 +53,11 @@ type Readiness interface {
 	View(ctx context.Context, account string) (readiness.View, error)
 }
 
-// Options are what a console is made of. Ledger, Desk and Who are needed.
+// Options are what a console is made of. Ledger is needed.
 type Options struct {
 	Ledger *ledger.Ledger
 
-	// Desk takes the commands and writes the case files.
+	// Desk takes the commands and writes the case files. Nil: closures have no pages.
 	Desk *desk.Desk
 
 	// Readiness looks ahead, and at the broker where somebody asks. Nil: nobody can tell.
@@ -67,13 +69,16 @@ type Options struct {
 	// Calendar is the present one. Nil means the rules alone.
 	Calendar func() *calendar.Calendar
 
-	// Monitoring is asynqmon, served below /monitoring. Nil: there is none.
-	Monitoring http.Handler
+	// SignIn says who may come in.
+	SignIn SignIn
+
+	// Monitoring is where the queues are, which asynqmon shows below /monitoring. Nil: there is none.
+	Monitoring asynq.RedisConnOpt
 
 	Clock  closure.Clock
 	Policy closure.Policy
 
-	// Who says who sends a request: nobody, where the role is none.
+	// Who says who sends a request: nobody, where the role is none. Nil: whoever has signed in, as SignIn says.
 	Who func(*http.Request) Person
 
 	// Seen is told, for the request's line in the log, which page it was for and who asked; it gives the id under which the
@@ -90,6 +95,7 @@ type Console struct {
 	pages   web.Console
 	mux     *http.ServeMux
 	handler http.Handler
+	door    *door
 
 	drawings singleflight.Group
 	drawn    drawn
@@ -107,8 +113,8 @@ var nav = []struct{ Name, Path, Key string }{
 
 // New makes a console.
 func New(o Options) (*Console, error) {
-	if o.Ledger == nil || o.Desk == nil || o.Who == nil {
-		return nil, errors.New("console: the options Ledger, Desk and Who are needed")
+	if o.Ledger == nil {
+		return nil, errors.New("console: the option Ledger is needed")
 	}
 	if o.Log == nil {
 		o.Log = logrus.New()
@@ -125,6 +131,18 @@ func New(o Options) (*Console, error) {
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
 	}
+	k.door, err = newDoor(o.SignIn, o.Ledger, o.Log, func(w http.ResponseWriter, r *http.Request, err error) {
+		k.fail(w, &ask{r, Person{}}, trouble{
+			Status: http.StatusServiceUnavailable, Title: "Nobody can be let in just now", Detail: "The ledger does not answer, so that it is not known who is signed in.",
+			Hint: "Try again in a moment. Closures go on meanwhile.", Cause: err,
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if k.Who == nil {
+		k.Who = k.door.who
+	}
 	k.mux.Handle("GET "+web.AssetsPath, web.Assets())
 	k.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, web.Asset("icon.svg"), http.StatusMovedPermanently)
@@ -133,12 +151,12 @@ func New(o Options) (*Console, error) {
 		k.fail(w, &ask{r, k.Who(r)}, trouble{Status: http.StatusNotFound, Title: "No such page", Detail: "There is nothing at this address.", Hint: "The search finds a closure by its account, a transfer or an order."})
 	})
 	k.routesLive()
-	// k.routesDoor()
-	// k.routesBoard()
+	k.routesDoor()
+	k.routesBoard()
 	k.routesCase()
 	// k.routesAttention()
 	// k.routesSystem()
-	k.handler = k.headers(k.sameSite(k.mux))
+	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
 	return k, nil
 }
 
@@ -211,29 +229,27 @@ func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
 
 // post carries out what a form of a person of at least this role asks for, and leads to another page.
 func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err error)) {
-	k.answer(pattern, least, func(a *ask) (answered, error) {
+	k.answer(pattern, least, func(a *ask) (formAnswer, error) {
 		to, err := f(a)
-		return answered{To: to}, err
+		return formAnswer{To: to}, err
 	})
 }
 
-// answered is what a form leads to: another page by its address, or one of its own that is shown once.
-type answered struct {
+// formAnswer is what a form leads to: another page by its address, or one of its own that is shown once.
+type formAnswer struct {
 	To     string
 	Status int // of the page
 	Page   page
 }
 
 // answer is a post whose answer may be a page: what may be seen only once, or a form that is to be sent again.
-func (k *Console) answer(pattern string, least Role, f func(*ask) (answered, error)) {
+func (k *Console) answer(pattern string, least Role, f func(*ask) (formAnswer, error)) {
 	k.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		a, ok := k.admit(w, r, least)
 		if !ok {
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
-			k.fail(w, a, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form can't be read.", Hint: "Go back, reload the page and send it again.", Cause: err})
+		if !k.readForm(w, a) {
 			return
 		}
 		out, err := f(a)
@@ -251,6 +267,16 @@ func (k *Console) answer(pattern string, least Role, f func(*ask) (answered, err
 // maxForm is the largest form that is read, in bytes.
 const maxForm = 64 << 10
 
+// readForm reads what a form has sent.
+func (k *Console) readForm(w http.ResponseWriter, a *ask) bool {
+	a.Body = http.MaxBytesReader(w, a.Body, maxForm)
+	if err := a.ParseForm(); err != nil {
+		k.fail(w, a, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form can't be read.", Hint: "Go back, reload the page and send it again.", Cause: err})
+		return false
+	}
+	return true
+}
+
 // admit lets in who may; others are shown the way.
 func (k *Console) admit(w http.ResponseWriter, r *http.Request, least Role) (*ask, bool) {
 	a := &ask{r, k.Who(r)}
@@ -260,8 +286,10 @@ func (k *Console) admit(w http.ResponseWriter, r *http.Request, least Role) (*as
 		return a, true
 	case r.Header.Get("HX-Request") != "":
 		k.undrawn(w, a, trouble{Status: http.StatusUnauthorized})
+	case a.Who.Role == Nobody && cmp.Or(r.Header.Get("Sec-Fetch-Dest"), "document") != "document": // a script asks: it would take the page for the answer
+		k.fail(w, a, trouble{Status: http.StatusUnauthorized, Title: "Not signed in", Detail: "This is for people who are signed in.", Hint: "Load the page again: it leads to where one signs in."})
 	case a.Who.Role == Nobody:
-		k.fail(w, a, trouble{Status: http.StatusUnauthorized, Title: "Not signed in", Detail: "This page is for people who are signed in."})
+		http.Redirect(w, r, toSignIn(r), http.StatusSeeOther)
 	default:
 		k.fail(w, a, trouble{
 			Status: http.StatusForbidden, Title: "For operators", Detail: "You are signed in as a " + string(a.Who.Role) + ", who may look and not act.",
@@ -272,12 +300,25 @@ func (k *Console) admit(w http.ResponseWriter, r *http.Request, least Role) (*as
 }
 
 // say keeps a line for the next page that the person sees.
-func (k *Console) say(*ask, string) {
-	// of the door
+func (k *Console) say(a *ask, line string) {
+	lines := line
+	if before := k.door.sessions.GetString(a.Context(), keySaid); before != "" {
+		lines = before + "\n" + line
+	}
+	k.door.sessions.Put(a.Context(), keySaid, lines)
 }
 
-// said are the lines kept for this page.
-func (k *Console) said(*ask) []string { return nil }
+// said are the lines kept for this page. They are told once.
+func (k *Console) said(a *ask) []string {
+	if a.Context().Value(sessionOpen{}) == nil { // the request was refused before its session was looked for
+		return nil
+	}
+	lines := k.door.sessions.PopString(a.Context(), keySaid)
+	if lines == "" {
+		return nil
+	}
+	return strings.Split(lines, "\n")
+}
 
 // Banner stands above every page.
 type Banner struct{ Title, Text, Link string }

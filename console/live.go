@@ -149,7 +149,7 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 	k.drawn.mu.Unlock()
 	if !ok || time.Since(d.at) > fresh {
 		v, err, _ := k.drawings.Do(key, func() (any, error) {
-			one := &ask{a.Request.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
+			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
 			at := time.Now()
 			p, err := f(one)
 			if err != nil {

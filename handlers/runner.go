@@ -179,6 +179,7 @@ func (r *Runner) end(ctx context.Context, d Delivery, v *Visit, o closure.Outcom
 	if fault != nil {
 		return r.fault(ctx, d, v, fault, now)
 	}
+	v.countMoney(d.Version)
 	ch := closure.Looked(now, o, r.measure(v, now), &v.memo).With(v.detail())
 	next, err := r.Ledger.Save(ctx, v.Closure, ch, v.learntInOrder(), v.events...)
 	if errors.Is(err, closure.ErrImpossible) { // a phase's mistake is a fault that counts, or it would be retried for ever

@@ -23,7 +23,7 @@ func TestPostgres(t *testing.T) {
 			ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 				t.Helper()
 				url := pg.Database(t) + mode
-				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout")}
+				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url)}
 			})
 		})
 	}

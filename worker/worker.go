@@ -31,7 +31,8 @@ type Options struct {
 	// warns of is logged. Nil: this Redis needs no question.
 	Fit func(ctx context.Context) (warnings []string, err error)
 
-	// Forget removes up to limit remembered requests whose time is over, and says how many. Each sweep ends with it. Nil: nobody does.
+	// Forget removes up to limit remembered requests and sessions whose time is over, and says how many. Each sweep ends with it.
+	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
 
 	// Hurry cuts the drain short once it is closed. This field is optional.
@@ -250,11 +251,11 @@ func sweep(ctx context.Context, o Options) {
 		return
 	}
 	if err := forget(ctx, o.Forget); err != nil && ctx.Err() == nil {
-		o.Log.WithError(err).Warn("requests of more than a day ago are kept longer; the next sweep goes on")
+		o.Log.WithError(err).Warn("requests of more than a day ago, and sessions that are over, are kept longer; the next sweep goes on")
 	}
 }
 
-// forget removes remembered requests whose day is over, in bites: what is left over waits for the next sweep.
+// forget removes what is over, in bites: what is left over waits for the next sweep.
 func forget(ctx context.Context, some func(context.Context, int) (int, error)) error {
 	const bite, bites = 500, 20
 	for range bites {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
@@ -99,12 +98,12 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	ready := budgeted{p.checker(), p.budget}
 	pages, err := console.New(console.Options{
 		Ledger: p.ledger, Desk: p.desk(ready), Readiness: ready, Live: hub, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
-		Who: func(*http.Request) console.Person { return console.Person{} },
+		SignIn: people, Monitoring: shared{p.rdb},
 	})
 	if err != nil {
 		return nil, err
@@ -122,9 +121,8 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
 			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
 		},
-		Queues:     p.queue.Sizes,
-		Readiness:  ready,
-		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
+		Queues:    p.queue.Sizes,
+		Readiness: ready,
 	})
 }
 
