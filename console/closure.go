@@ -103,7 +103,7 @@ func (k *Console) closurePage(a *ask) (page, error) {
 	v.Others = slices.DeleteFunc(v.Others, func(o closure.Closure) bool { return o.ID == c.ID })
 	life := lived{Closure: c, Events: r.Events, Now: now, Finish: v.Finish, Market: k.Calendar()}
 	v.Timeline, v.Stays = drawTimeline(life), stretches(life)
-	v.Events, v.Older = newest(r.Events, a.URL.Query().Get("before"))
+	v.Events, v.Older = latestEvents(r.Events, a.URL.Query().Get("before"))
 	for _, i := range v.File.Instructions {
 		if i.Kind == closure.OrderIntent && i.State != closure.IntentRefused {
 			v.Sales = append(v.Sales, i)
@@ -208,8 +208,8 @@ func noReturn(intents []closure.Intent) string {
 	return "It is passed: " + desk.Instructed(i) + " " + desk.Became(i) + ". The closure can't be called off any more."
 }
 
-// newest is a page of a history, the newest event first, and where the next page begins.
-func newest(events []ledger.Event, before string) (shown []eventView, older int64) {
+// latestEvents is a page of a history, the newest event first, and where the next page begins.
+func latestEvents(events []ledger.Event, before string) (shown []eventView, older int64) {
 	end := len(events)
 	if n, err := strconv.Atoi(before); err == nil && n > 0 {
 		end = min(end, n-1)

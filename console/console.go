@@ -69,6 +69,9 @@ type Options struct {
 	// Calendar is the present one. Nil means the rules alone.
 	Calendar func() *calendar.Calendar
 
+	// System tells of the queue and its workers. Nil: the page System says what the ledger knows.
+	System System
+
 	// SignIn says who may come in.
 	SignIn SignIn
 
@@ -77,6 +80,9 @@ type Options struct {
 
 	Clock  closure.Clock
 	Policy closure.Policy
+
+	// ScheduleRedrive asks for a bulk retry's first bite. Nil: the sweep will.
+	ScheduleRedrive func(context.Context, ledger.Redrive) error
 
 	// Who says who sends a request: nobody, where the role is none. Nil: whoever has signed in, as SignIn says.
 	Who func(*http.Request) Person
@@ -100,6 +106,8 @@ type Console struct {
 	drawings singleflight.Group
 	drawn    drawn
 	turns    *rate.Limiter
+
+	readings readings
 }
 
 // nav are the pages of the header, each with its key.
@@ -126,7 +134,7 @@ func New(o Options) (*Console, error) {
 	if o.Seen == nil {
 		o.Seen = func(context.Context, string, string) string { return "" }
 	}
-	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce)}
+	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce), readings: newReadings()}
 	var err error
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
@@ -154,8 +162,8 @@ func New(o Options) (*Console, error) {
 	k.routesDoor()
 	k.routesBoard()
 	k.routesCase()
-	// k.routesAttention()
-	// k.routesSystem()
+	k.routesAttention()
+	k.routesSystem()
 	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
 	return k, nil
 }
@@ -322,9 +330,6 @@ func (k *Console) said(a *ask) []string {
 
 // Banner stands above every page.
 type Banner struct{ Title, Text, Link string }
-
-// banner is what everybody must know, nil if there is nothing.
-func (k *Console) banner(context.Context) *Banner { return nil }
 
 // now is the present business time.
 func (k *Console) now() time.Time { return k.Clock.Now() }

@@ -29,7 +29,8 @@ type listPage struct {
 	Faults      []fault
 	Next, First string // addresses of the next page and of the first; empty: this is it
 	Chips       []chip
-	Clear       bool // something narrows the list
+	Retry       string // the preview of a retry of all that is listed; empty: not all of it has stopped
+	Clear       bool   // something narrows the list
 	None        bool // there was never a closure
 
 	Q, BatchID, CreatedAfter, CreatedBefore, OlderThan string
@@ -69,8 +70,16 @@ func (k *Console) list(a *ask) (page, error) {
 	if err := k.fill(a.Context(), &w, &p); err != nil {
 		return page{}, err
 	}
+	if len(w.filter.Statuses) > 0 && !slices.ContainsFunc(w.filter.Statuses, hasNotStopped) {
+		p.Retry = retryAt() + strings.TrimPrefix(w.link("order", ""), "/closures")
+	}
 	out.Data = p
 	return out, nil
+}
+
+// hasNotStopped says of a filter's word that closures which it means may run, or be over.
+func hasNotStopped(word string) bool {
+	return !slices.Contains([]string{"failed", "dead", "FAILED", "DEAD"}, word)
 }
 
 // fill reads the page.

@@ -114,8 +114,8 @@ func taskAsked(api string) (queue, task string, ok bool) {
 // shownPayload is a task's payload without its token. What is no payload of ours is not shown.
 func shownPayload(kind string, b []byte) string {
 	var shown any
-	if strings.HasPrefix(kind, "batch:") {
-		p, err := tasks.ParseBatchPayload(b)
+	if family, _, _ := strings.Cut(kind, ":"); family != "closure" {
+		p, err := tasks.ParseBitePayload(b)
 		if err != nil {
 			return hiddenBytes(b)
 		}

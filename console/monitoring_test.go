@@ -147,7 +147,7 @@ func TestMonitoringShowsNoTokens(t *testing.T) {
 	if moved.Version == gone.Version {
 		t.Fatal("the row has not moved")
 	}
-	must(t, q.queue.ScheduleBatch(t.Context(), tasks.Batch{BatchPayload: tasks.BatchPayload{BatchID: "01890000-0000-7000-8000-000000000001", Version: 2}, DueAt: time.Now().Add(time.Hour)}))
+	must(t, q.queue.ScheduleBite(t.Context(), tasks.Bite{BitePayload: tasks.BitePayload{BatchID: "01890000-0000-7000-8000-000000000001", Version: 2}, Type: tasks.BatchChecks, DueAt: time.Now().Add(time.Hour)}))
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: q.redis.Addr()})
 	defer func() { _ = client.Close() }()
 	_, err = client.Enqueue(asynq.NewTask("closure:closing", []byte(`{"email":"ann@example.test"}`)), asynq.Queue("account_closure_bulk"))

@@ -13,7 +13,7 @@ import (
 // WithoutWords is why a closure stands where it stands, without what a person wrote.
 func WithoutWords(r closure.Reason, why string) string {
 	switch r {
-	case closure.PausedByOperator, closure.CanceledByRequest, closure.Accepted: // the last one also after a resume
+	case closure.PausedByOperator, closure.CanceledByRequest, closure.ServiceHeld, closure.Accepted: // the last one also after a resume
 		return closure.Reasons[r].Title
 	default:
 		return why
@@ -24,6 +24,9 @@ func WithoutWords(r closure.Reason, why string) string {
 func EventWithoutWords(kind, text string) string {
 	if done, ok := map[string]string{"cancel": "cancelled", "pause": "held", "resume": "resumed", "wake": "woken", "resolve": "resolved"}[kind]; ok {
 		return done + " by a person"
+	}
+	if held := closure.Reasons[closure.ServiceHeld].Title; strings.HasPrefix(text, held) {
+		return held
 	}
 	return text
 }

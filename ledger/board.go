@@ -125,12 +125,8 @@ func (l *Ledger) boardQuery(slow Cutoffs) (q string, args []any) {
 	isSlow := w.text.String()
 	w.text.Reset()
 	w.and("environment = ? AND "+isOpen, string(l.env))
-	known := "worth_cents IS NOT NULL AND on_way_cents IS NOT NULL"
-	sum := func(what string) string { // of bigints, Postgres makes a numeric
-		return "CAST(coalesce(sum(CASE WHEN " + known + " THEN " + what + " END), 0) AS BIGINT)"
-	}
 	return "SELECT CASE WHEN " + isToStart + " THEN 'start' ELSE phase END AS lane, state, who, count(*), min(" + since + ")," +
-		" sum(CASE WHEN " + isSlow + " THEN 1 ELSE 0 END), sum(CASE WHEN " + known + " THEN 0 ELSE 1 END), " +
-		sum("worth_cents") + ", " + sum("on_way_cents") +
+		" sum(CASE WHEN " + isSlow + " THEN 1 ELSE 0 END), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
+		sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") +
 		" FROM closeout.closures WHERE " + w.text.String() + " GROUP BY lane, state, who ORDER BY lane, state, who", w.args
 }

@@ -54,7 +54,8 @@ func TestBitesAreRouted(t *testing.T) {
 	t.Parallel()
 	mux := asynq.NewServeMux()
 	worker.MuxBatches(mux, &handlers.Batches{Log: silent()})
-	for _, typ := range []string{tasks.BatchChecks, tasks.BatchStarts} {
+	worker.MuxRedrives(mux, &handlers.Redrives{Log: silent()})
+	for _, typ := range []string{tasks.BatchChecks, tasks.BatchStarts, tasks.Redrives} {
 		task := asynq.NewTask(typ, []byte("no payload"))
 		h, pattern := mux.Handler(task)
 		if err := h.ProcessTask(t.Context(), task); pattern != typ || !errors.Is(err, asynq.SkipRetry) {

@@ -10,12 +10,14 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
-		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
+	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
 
@@ -29,6 +31,7 @@ const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
 	resolve                   = "closure/resolve.go"
+	redrives, redrive         = "ledger/redrives.go", "closure/redrive.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
 
@@ -55,6 +58,11 @@ var guards = []guard{
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
+	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
+`, ""}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
+	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err
@@ -117,6 +125,12 @@ var guards = []guard{
 	}
 	banks`, `	banks`}}, simulated, "more was paid out than the customer had"},
 	{"no cancelling past the point of no return", []cut{{"closure/apply.go", "		if ch.past {\n			return &NotAllowedError", "		if ch.past && c.State != Running {\n			return &NotAllowedError"}}, simulated, "a cancelled closure has done something irreversible"},
+	{"a bulk retry leaves what has moved", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if still == 0 {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry leaves what its filter does not mean", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if c.Version != row.version {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry is no word on a late transfer", []cut{{redrive, "if i.State == IntentLate {", "if i.State == IntentSending {"}}, redriving, "ALateTransferIsNotSeenByARedrive"},
+	{"nothing is retried after an abort", []cut{{redrives, " WHERE id = $1 AND environment = $2 AND state = 'running' RETURNING", " WHERE id = $1 AND environment = $2 RETURNING"}}, redriving, "AfterAnAbortNothingIsResumed"},
+	{"a closure is retried once", []cut{{redrives, `r.redrive_id = $1 AND r.n = $2 AND r.state = 'waiting'"`, `r.redrive_id = $1 AND r.n = $2"`}}, redriving, "EachIsRetriedOnceWhoeverTries"},
+	{"a bulk retry keeps its rate", []cut{{redrives, "if lately >= r.PerMinute {", "if lately > r.PerMinute {"}}, redriving, "NoMoreInAMinuteThanItMay"},
 	{"a write is sent once", []cut{{"alpaca/sender.go", `	if s.used {
 		return nil, nil, errUsed
 	}
