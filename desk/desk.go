@@ -99,6 +99,15 @@ func (d *Desk) Command(ctx context.Context, c closure.Closure, name Command, a A
 	}, replies)
 }
 
+// Would says what a command would be refused for as the closure is now; nil: it can be asked. Nothing is changed.
+func (d *Desk) Would(c closure.Closure, intents []closure.Intent, name Command, a Ask) error {
+	_, _, err := closure.Apply(c, deeds[name].make(a, d, intents), d.Policy)
+	if err != nil {
+		return d.refused(err, c, intents)
+	}
+	return nil
+}
+
 var (
 	// errSame says that the closure is as the command wants it, so that nothing is written.
 	errSame = errors.New("nothing to change")

@@ -16,6 +16,7 @@ import (
 	"closeout/budget"
 	"closeout/closure"
 	"closeout/console"
+	"closeout/desk"
 	"closeout/handlers"
 	"closeout/ledger"
 	"closeout/live"
@@ -99,8 +100,9 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 
 func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
+	ready := budgeted{p.checker(), p.budget}
 	pages, err := console.New(console.Options{
-		Ledger: p.ledger, Live: hub, System: p.queue, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
+		Ledger: p.ledger, Desk: p.desk(ready), Readiness: ready, Live: hub, System: p.queue, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
 		SignIn: people, Monitoring: shared{p.rdb},
 		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
 			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
@@ -123,8 +125,22 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
 		Queues:    p.queue.Sizes,
-		Readiness: budgeted{p.checker(), p.budget},
+		Readiness: ready,
 	})
+}
+
+// desk is the console's.
+func (p *parts) desk(ready desk.Readiness) *desk.Desk {
+	return &desk.Desk{
+		Ledger: p.ledger, Readiness: ready, Clock: p.clock, Policy: p.policy,
+		Schedule: func(ctx context.Context, c closure.Closure) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := p.queue.Schedule(ctx, c); err != nil {
+				p.log.WithError(err).WithField("closure", c.ID).Warn("a visit cannot be scheduled now; the sweep does it")
+			}
+		},
+	}
 }
 
 func (p *parts) checker() *readiness.Checker {
@@ -147,6 +163,18 @@ func (b budgeted) Check(ctx context.Context, account, relationship string) (read
 		return readiness.Report{}, &readiness.UnreadableError{What: "the account", Err: err}
 	}
 	return b.Checker.Check(ctx, account, relationship)
+}
+
+// viewCalls is about how many calls a view of an account takes.
+const viewCalls = 6
+
+// View implements console.Readiness.
+func (b budgeted) View(ctx context.Context, account string) (readiness.View, error) {
+	ctx, err := b.budget.Ask(ctx, account, viewCalls)
+	if err != nil {
+		return readiness.View{}, &readiness.UnreadableError{What: "the account", Err: err}
+	}
+	return b.Checker.View(ctx, account)
 }
 
 // Transfers implements server.Readiness: a list and its empty page.
