@@ -139,12 +139,7 @@ func New(o Options) (*Console, error) {
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
 	}
-	k.door, err = newDoor(o.SignIn, o.Ledger, o.Log, func(w http.ResponseWriter, r *http.Request, err error) {
-		k.fail(w, &ask{r, Person{}}, trouble{
-			Status: http.StatusServiceUnavailable, Title: "Nobody can be let in just now", Detail: "The ledger does not answer, so that it is not known who is signed in.",
-			Hint: "Try again in a moment. Closures go on meanwhile.", Cause: err,
-		})
-	})
+	k.door, err = newDoor(o.SignIn, o.Ledger, o.Log, k.shut)
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,14 @@ func newDoor(o SignIn, l *ledger.Ledger, log *logrus.Logger, broken func(http.Re
 	return d, nil
 }
 
+// shut is what everybody is shown while the ledger can't say who they are.
+func (k *Console) shut(w http.ResponseWriter, r *http.Request, err error) {
+	k.fail(w, &ask{Request: r}, trouble{
+		Status: http.StatusServiceUnavailable, Title: "Nobody can be let in just now", Detail: "The ledger does not answer, so that it is not known who is signed in.",
+		Hint: "Try again in a moment. Closures go on meanwhile.", Cause: err,
+	})
+}
+
 // open gives each request its session, ends those whose time is over, and notes that the others are in use.
 func (d *door) open(next http.Handler) http.Handler {
 	within := d.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -39,12 +39,12 @@ type doorBench struct {
 	done []string // by whom
 }
 
-func newDoorBench(t testing.TB, s SignIn, change ...func(*Options)) *doorBench {
-	t.Helper()
-	d := &doorBench{t: t}
+func newDoorBench(tb testing.TB, s SignIn, change ...func(*Options)) *doorBench {
+	tb.Helper()
+	d := &doorBench{t: tb}
 	log := logrus.New()
 	log.SetOutput(&d.log)
-	d.bench = newBench(t, append([]func(*Options){func(o *Options) { o.Who, o.SignIn, o.Log = nil, s, log }}, change...)...)
+	d.bench = newBench(tb, append([]func(*Options){func(o *Options) { o.Who, o.SignIn, o.Log = nil, s, log }}, change...)...)
 	d.get("/page", Viewer, func(a *ask) (page, error) {
 		return page{Template: "trouble", Title: "The page", Data: trouble{Title: "The page", Detail: a.URL.Query().Get("x")}}, nil
 	})
@@ -56,14 +56,14 @@ func newDoorBench(t testing.TB, s SignIn, change ...func(*Options)) *doorBench {
 	return d
 }
 
-func byName(t testing.TB, names ...string) SignIn {
-	t.Helper()
+func byName(tb testing.TB, names ...string) SignIn {
+	tb.Helper()
 	var all []string
 	for _, name := range names {
 		all = append(all, name+":"+goodHash())
 	}
 	p, err := ParsePasswords(strings.Join(all, ","))
-	must(t, err)
+	must(tb, err)
 	return SignIn{PublicURL: "http://127.0.0.1:8000", Passwords: p}
 }
 

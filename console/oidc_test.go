@@ -34,11 +34,11 @@ type idp struct {
 
 const clientSecret = "the-clients-own-secret"
 
-func newIDP(t testing.TB) *idp {
-	t.Helper()
+func newIDP(tb testing.TB) *idp {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	p := &idp{t: t, key: key, codes: map[string]bool{}}
+	must(tb, err)
+	p := &idp{t: tb, key: key, codes: map[string]bool{}}
 	known := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "1", Algorithm: oidc.ES256}}}
 	p.sign = func(claims string) string { return oidctest.SignIDToken(key, "1", oidc.ES256, claims) }
 	mux := http.NewServeMux()
@@ -52,7 +52,7 @@ func newIDP(t testing.TB) *idp {
 	mux.HandleFunc("POST /token", p.token)
 	p.Server = httptest.NewServer(mux)
 	known.SetIssuer(p.URL)
-	t.Cleanup(p.Close)
+	tb.Cleanup(p.Close)
 	return p
 }
 

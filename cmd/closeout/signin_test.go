@@ -73,7 +73,7 @@ func TestKeysOperator(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		was := os.Stdin
 		os.Stdin = f
 		defer func() { os.Stdin = was }()
