@@ -110,9 +110,9 @@ func (k *Console) fill(ctx context.Context, w *wanted, p *listPage) error {
 	if w.page.After.ID != "" {
 		p.First = w.link()
 	}
-	p.Count = closure.Count(n, "closure")
+	p.Count = fmt.Sprintf("%d found", n)
 	if n > most {
-		p.Count = "more than 1,000 closures"
+		p.Count = "more than 1,000 found"
 	}
 	cal, now := k.Calendar(), k.now()
 	for _, c := range rows {

@@ -51,7 +51,7 @@ func TestTheListIsReadPageByPageInEachOrder(t *testing.T) {
 		made = append(made, b.create(t).ID)
 	}
 	first := b.see(t, "/closures")
-	if want := fmt.Sprintf("%d closures", len(made)); !strings.Contains(first, want) {
+	if want := fmt.Sprintf("%d found", len(made)); !strings.Contains(first, want) {
 		t.Errorf("the page does not say %s", want)
 	}
 	newest := slices.Clone(made)

@@ -33,6 +33,7 @@ func TestSQLite(t *testing.T) {
 }
 
 func back(t *testing.T, url string) func(int64) error {
+	t.Helper()
 	return func(version int64) error { return ledger.Back(t.Context(), url, version) }
 }
 
