@@ -36,6 +36,7 @@ const (
 	NotWithdrawable  Reason = "not_withdrawable"
 	ClosingConfirm   Reason = "closing_unconfirmed"
 	ClockSkew        Reason = "clock_skew"
+	ServiceHeld      Reason = "service_held"
 	BrokerOutage     Reason = "broker_outage"
 	BrokerBusy       Reason = "broker_busy"
 	ExcessNoted      Reason = "excess_noted"
@@ -114,6 +115,7 @@ var Reasons = map[Reason]Info{
 	NotWithdrawable:  {Title: "cash is there but cannot be withdrawn yet"},
 	ClosingConfirm:   {Title: "the broker accepted the closing; waiting until the account shows it"},
 	ClockSkew:        {Title: "this machine's clock and the broker's differ by more than a minute", Who: Operator, Hint: "Set the clock of this machine (NTP). No effect is sent while the clocks differ."},
+	ServiceHeld:      {Title: "an operator holds everything; nothing is sent to the broker", Who: Operator, Hint: "Release the hold on the console's page System; the closure goes on by itself then."},
 	BrokerOutage:     {Title: "the broker does not answer"},
 	BrokerBusy:       {Title: "many closures are due, and the broker takes only so many calls a minute; this one's turn comes"},
 	ExcessNoted:      {Title: "more money is there than the books explain; looking again after the next morning's booking"},

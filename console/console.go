@@ -16,8 +16,10 @@ import (
 
 	"closeout/calendar"
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
+	"closeout/readiness"
 	"closeout/web"
 )
 
@@ -45,15 +47,30 @@ type Person struct {
 // Actor is the person's name in a history.
 func (p Person) Actor() string { return "operator:" + p.Name }
 
+// Readiness is what the console knows of the broker; a readiness.Checker has it.
+type Readiness interface {
+	Expect(c closure.Closure, intents []closure.Intent) time.Time // asks nobody
+	View(ctx context.Context, account string) (readiness.View, error)
+}
+
 // Options are what a console is made of. Ledger is needed.
 type Options struct {
 	Ledger *ledger.Ledger
+
+	// Desk takes the commands and writes the case files. Nil: closures have no pages.
+	Desk *desk.Desk
+
+	// Readiness looks ahead, and at the broker where somebody asks. Nil: nobody can tell.
+	Readiness Readiness
 
 	// Live tells pages that what they show has changed. Nil: they stay as they were drawn.
 	Live *live.Hub
 
 	// Calendar is the present one. Nil means the rules alone.
 	Calendar func() *calendar.Calendar
+
+	// System tells of the queue and its workers. Nil: the page System says what the ledger knows.
+	System System
 
 	// SignIn says who may come in.
 	SignIn SignIn
@@ -89,6 +106,8 @@ type Console struct {
 	drawings singleflight.Group
 	drawn    drawn
 	turns    *rate.Limiter
+
+	readings readings
 }
 
 // nav are the pages of the header, each with its key.
@@ -115,7 +134,7 @@ func New(o Options) (*Console, error) {
 	if o.Seen == nil {
 		o.Seen = func(context.Context, string, string) string { return "" }
 	}
-	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce)}
+	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce), readings: newReadings()}
 	var err error
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
@@ -142,9 +161,9 @@ func New(o Options) (*Console, error) {
 	k.routesLive()
 	k.routesDoor()
 	k.routesBoard()
-	// k.routesCase()
+	k.routesCase()
 	k.routesAttention()
-	// k.routesSystem()
+	k.routesSystem()
 	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
 	return k, nil
 }
@@ -218,6 +237,21 @@ func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
 
 // post carries out what a form of a person of at least this role asks for, and leads to another page.
 func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err error)) {
+	k.answer(pattern, least, func(a *ask) (formAnswer, error) {
+		to, err := f(a)
+		return formAnswer{To: to}, err
+	})
+}
+
+// formAnswer is what a form leads to: another page by its address, or one of its own that is shown once.
+type formAnswer struct {
+	To     string
+	Status int // of the page
+	Page   page
+}
+
+// answer is a post whose answer may be a page: what may be seen only once, or a form that is to be sent again.
+func (k *Console) answer(pattern string, least Role, f func(*ask) (formAnswer, error)) {
 	k.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		a, ok := k.admit(w, r, least)
 		if !ok {
@@ -226,12 +260,15 @@ func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err 
 		if !k.readForm(w, a) {
 			return
 		}
-		to, err := f(a)
-		if err != nil {
+		out, err := f(a)
+		switch {
+		case err != nil:
 			k.fail(w, a, err)
-			return
+		case out.To == "":
+			k.show(w, a, out.Status, out.Page, "layout")
+		default:
+			http.Redirect(w, r, out.To, http.StatusSeeOther)
 		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
 	})
 }
 
@@ -293,9 +330,6 @@ func (k *Console) said(a *ask) []string {
 
 // Banner stands above every page.
 type Banner struct{ Title, Text, Link string }
-
-// banner is what everybody must know, nil if there is nothing.
-func (k *Console) banner(context.Context) *Banner { return nil }
 
 // now is the present business time.
 func (k *Console) now() time.Time { return k.Clock.Now() }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
 )
@@ -31,7 +32,8 @@ func newBench(tb testing.TB, change ...func(*Options)) *bench {
 	who := func(r *http.Request) Person {
 		return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))}
 	}
-	o := Options{Ledger: l, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}
+	d := &desk.Desk{Ledger: l, Schedule: func(context.Context, closure.Closure) {}, Policy: policy}
+	o := Options{Ledger: l, Desk: d, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}
 	tb.Cleanup(o.Live.Close)
 	for _, f := range change {
 		f(&o)

@@ -67,8 +67,8 @@ func byName(t testing.TB, names ...string) SignIn {
 	return SignIn{PublicURL: "http://127.0.0.1:8000", Passwords: p}
 }
 
-// browser keeps cookies, as one does that has a single site open.
-type browser struct {
+// visitor keeps cookies, as one does that has a single site open.
+type visitor struct {
 	t       testing.TB
 	to      http.Handler
 	host    string
@@ -76,8 +76,8 @@ type browser struct {
 	cookies map[string]*http.Cookie
 }
 
-func (d *doorBench) browser() *browser {
-	return &browser{t: d.t, to: d, host: "127.0.0.1:8000", from: "192.0.2.1:1234", cookies: map[string]*http.Cookie{}}
+func (d *doorBench) visitor() *visitor {
+	return &visitor{t: d.t, to: d, host: "127.0.0.1:8000", from: "192.0.2.1:1234", cookies: map[string]*http.Cookie{}}
 }
 
 // asked is an answer to a browser.
@@ -86,7 +86,7 @@ type asked struct {
 	text string
 }
 
-func (b *browser) ask(method, path string, form url.Values, headers ...string) asked {
+func (b *visitor) ask(method, path string, form url.Values, headers ...string) asked {
 	b.t.Helper()
 	r := httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(form.Encode()))
 	r.Host, r.RemoteAddr = b.host, b.from
@@ -115,18 +115,18 @@ func (b *browser) ask(method, path string, form url.Values, headers ...string) a
 	return asked{got, string(text)}
 }
 
-func (b *browser) get(path string, headers ...string) asked {
+func (b *visitor) get(path string, headers ...string) asked {
 	b.t.Helper()
 	return b.ask(http.MethodGet, path, nil, headers...)
 }
 
-func (b *browser) post(path string, form url.Values, headers ...string) asked {
+func (b *visitor) post(path string, form url.Values, headers ...string) asked {
 	b.t.Helper()
 	return b.ask(http.MethodPost, path, form, headers...)
 }
 
 // leads demands a redirect.
-func (b *browser) leads(a asked, to string) {
+func (b *visitor) leads(a asked, to string) {
 	b.t.Helper()
 	if a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != to {
 		b.t.Errorf("%d to %q, want 303 to %q\n%s", a.StatusCode, a.Header.Get("Location"), to, a.text)
@@ -134,7 +134,7 @@ func (b *browser) leads(a asked, to string) {
 }
 
 // shows demands a page with these texts.
-func (b *browser) shows(a asked, status int, texts ...string) {
+func (b *visitor) shows(a asked, status int, texts ...string) {
 	b.t.Helper()
 	if a.StatusCode != status {
 		b.t.Errorf("status %d, want %d (to %q)\n%s", a.StatusCode, status, a.Header.Get("Location"), a.text)
@@ -147,12 +147,12 @@ func (b *browser) shows(a asked, status int, texts ...string) {
 }
 
 // signIn signs in by the password.
-func (b *browser) signIn(name string) {
+func (b *visitor) signIn(name string) {
 	b.t.Helper()
 	b.leads(b.post("/signin", url.Values{"name": {name}, "password": {goodPassword}}), "/")
 }
 
-func (b *browser) session() string {
+func (b *visitor) session() string {
 	b.t.Helper()
 	for _, c := range b.cookies {
 		if strings.HasSuffix(c.Name, "closeout") {
@@ -164,7 +164,7 @@ func (b *browser) session() string {
 
 func TestSignInLeadsBackAndSignOutIsForGood(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
-	b := d.browser()
+	b := d.visitor()
 	b.leads(b.get("/page?x=1&y=%2F"), "/signin?next=%2Fpage%3Fx%3D1%26y%3D%252F")
 	b.shows(b.get("/signin?next=%2Fpage%3Fx%3D1"), 200, `value="/page?x=1"`, `name="password"`, "led back")
 	b.shows(b.post("/signin", url.Values{"name": {"ann"}, "password": {"guess"}, "next": {"/page?x=1"}}), 401, "wrong", `value="/page?x=1"`, `value="ann"`)
@@ -232,7 +232,7 @@ func TestTheCookieOverTLSIsForThisHostAlone(t *testing.T) {
 	s := byName(t, "ann")
 	s.PublicURL = "https://closeout.firm.example"
 	d := newDoorBench(t, s)
-	b := d.browser()
+	b := d.visitor()
 	b.host = "closeout.firm.example"
 	b.signIn("ann")
 	c := b.cookies["__Host-closeout"]
@@ -240,14 +240,14 @@ func TestTheCookieOverTLSIsForThisHostAlone(t *testing.T) {
 		t.Errorf("%v", b.cookies)
 	}
 	b.shows(b.get("/page"), 200)
-	plain := d.browser()
+	plain := d.visitor()
 	plain.cookies["closeout"] = &http.Cookie{Name: "closeout", Value: c.Value}
 	plain.leads(plain.get("/page"), "/signin?next=%2Fpage")
 }
 
 func TestASessionHasATokenThatNobodyChose(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann", "ben"))
-	b := d.browser()
+	b := d.visitor()
 	b.cookies["closeout"] = &http.Cookie{Name: "closeout", Value: "chosen-by-somebody-else"}
 	b.signIn("ann")
 	first := *b.cookies["closeout"]
@@ -277,7 +277,7 @@ func TestSessionsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := newDoorBench(t, byName(t, "ann"))
-				b := d.browser()
+				b := d.visitor()
 				b.signIn("ann")
 				start := time.Now()
 				for time.Since(start) < 14*time.Hour {
@@ -302,7 +302,7 @@ func TestSessionsEnd(t *testing.T) {
 }
 
 // withCookies is a request that comes with a browser's cookies and is no person's doing.
-func withCookies(b *browser) *http.Request {
+func withCookies(b *visitor) *http.Request {
 	r := httptest.NewRequestWithContext(b.t.Context(), http.MethodGet, "/", nil)
 	for _, c := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
@@ -312,7 +312,7 @@ func withCookies(b *browser) *http.Request {
 
 func TestATamperedCookieIsNobodys(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
-	b := d.browser()
+	b := d.visitor()
 	b.signIn("ann")
 	good := b.session()
 	flipped := "A" + good[1:]
@@ -341,7 +341,7 @@ func TestATamperedCookieIsNobodys(t *testing.T) {
 
 func TestAViewerMayLookAndAForgedPostDoesNothing(t *testing.T) {
 	d := newDoorBench(t, SignIn{PublicURL: "http://127.0.0.1:8000", OneClick: true})
-	b := d.browser()
+	b := d.visitor()
 	b.shows(b.get("/signin"), 200, "As an operator", "As a viewer")
 	b.leads(b.post("/signin/demo", url.Values{"role": {"viewer"}, "next": {"/page"}}), "/page")
 	b.shows(b.get("/page"), 200, "viewer")
@@ -371,7 +371,7 @@ func TestAViewerMayLookAndAForgedPostDoesNothing(t *testing.T) {
 
 func TestWhatASessionRestsOnMustStillBeSo(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
-	b := d.browser()
+	b := d.visitor()
 	b.signIn("ann")
 	other, err := bcrypt.GenerateFromPassword([]byte("another password"), leastCost)
 	must(t, err)
@@ -396,7 +396,7 @@ func TestWhatASessionRestsOnMustStillBeSo(t *testing.T) {
 	}
 
 	demo := newDoorBench(t, SignIn{OneClick: true})
-	b = demo.browser()
+	b = demo.visitor()
 	b.leads(b.post("/signin/demo", url.Values{"role": {"operator"}}), "/")
 	k, err = New(Options{Ledger: demo.ledger, SignIn: byName(t, "demo")})
 	must(t, err)
@@ -412,9 +412,9 @@ func TestOneClickIsTheDemosAlone(t *testing.T) {
 	if _, err := New(Options{Ledger: live, SignIn: SignIn{OneClick: true}}); err == nil || !strings.Contains(err.Error(), "live") {
 		t.Errorf("accepted with live: %v", err)
 	}
-	for what, b := range map[string]*browser{
-		"where it is off": newDoorBench(t, byName(t, "ann")).browser(),
-		"a rebound name":  newDoorBench(t, SignIn{OneClick: true}).browser(),
+	for what, b := range map[string]*visitor{
+		"where it is off": newDoorBench(t, byName(t, "ann")).visitor(),
+		"a rebound name":  newDoorBench(t, SignIn{OneClick: true}).visitor(),
 	} {
 		if what == "a rebound name" {
 			b.host = "evil.example:8000"
@@ -422,7 +422,7 @@ func TestOneClickIsTheDemosAlone(t *testing.T) {
 		b.shows(b.post("/signin/demo", url.Values{"role": {"operator"}}), 403, "demo alone")
 		b.leads(b.get("/page"), "/signin?next=%2Fpage")
 	}
-	b := newDoorBench(t, SignIn{OneClick: true}).browser()
+	b := newDoorBench(t, SignIn{OneClick: true}).visitor()
 	b.shows(b.post("/signin/demo", url.Values{"role": {"admin"}}), 403)
 	b.shows(b.post("/signin/demo", nil), 403)
 	b.host = "localhost:8000"
@@ -431,7 +431,7 @@ func TestOneClickIsTheDemosAlone(t *testing.T) {
 
 func TestWhoGuessesIsSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newDoorBench(t, byName(t, "ann", "ben")).browser()
+		b := newDoorBench(t, byName(t, "ann", "ben")).visitor()
 		try := func(name, password string) int {
 			return b.post("/signin", url.Values{"name": {name}, "password": {password}}).StatusCode
 		}
@@ -514,7 +514,7 @@ func TestWhereOneIsLedBackToIsHere(t *testing.T) {
 			t.Errorf("%q leads to %q, want %q", next, got, want)
 		}
 	}
-	b := newDoorBench(t, byName(t, "ann")).browser()
+	b := newDoorBench(t, byName(t, "ann")).visitor()
 	for _, next := range []string{"https://evil.example/", "//evil.example/", `/\evil.example`} {
 		b.leads(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}, "next": {next}}), "/")
 		b.leads(b.get("/signin?next="+url.QueryEscape(next)), "/")
@@ -526,7 +526,7 @@ func TestSessionsWorkOverServers(t *testing.T) {
 		d := newDoorBench(t, byName(t, "ann"))
 		other, err := New(Options{Ledger: d.ledger, SignIn: byName(t, "ann")})
 		must(t, err)
-		b := d.browser()
+		b := d.visitor()
 		b.signIn("ann")
 		if who := other.Who(withCookies(b)); who != (Person{"ann", Operator}) {
 			t.Fatalf("the other server: %v", who)
@@ -546,8 +546,8 @@ func TestSessionsWorkOverServers(t *testing.T) {
 // TestARequestThatOutlivesItsSessionLeavesNone: it began before the sign-out and ends after.
 func TestARequestThatOutlivesItsSessionLeavesNone(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
-	b := d.browser()
-	slow := d.browser()
+	b := d.visitor()
+	slow := d.visitor()
 	slow.cookies = b.cookies
 	var r *http.Request
 	d.get("/slow", Viewer, func(a *ask) (page, error) {
@@ -567,7 +567,7 @@ func TestARequestThatOutlivesItsSessionLeavesNone(t *testing.T) {
 }
 
 func TestWhereNobodyCanSignInThePageSaysHow(t *testing.T) {
-	b := newDoorBench(t, SignIn{}).browser()
+	b := newDoorBench(t, SignIn{}).visitor()
 	b.shows(b.get("/signin"), 200, "CLOSEOUT_OPERATORS", "CLOSEOUT_OIDC_ISSUER", "CLOSEOUT_PUBLIC_URL", "/signin/oidc/back")
 	b.shows(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}}), 403)
 	b.leads(b.get("/signin/oidc"), "/signin")
@@ -577,7 +577,7 @@ func TestWhereNobodyCanSignInThePageSaysHow(t *testing.T) {
 
 func TestWithoutTheLedgerNobodyIsLetIn(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
-	b := d.browser()
+	b := d.visitor()
 	b.signIn("ann")
 	must(t, d.ledger.Close())
 	d.door.recent.known = map[string]rememberedSession{}
@@ -591,7 +591,7 @@ func TestWithoutTheLedgerNobodyIsLetIn(t *testing.T) {
 }
 
 func TestHostileNamesAreShownAsText(t *testing.T) {
-	b := newDoorBench(t, byName(t, "ann")).browser()
+	b := newDoorBench(t, byName(t, "ann")).visitor()
 	for _, name := range []string{`"><script>alert(1)</script>`, "ann\x00", "\xff\xfe", strings.Repeat("x", 70000)} {
 		a := b.post("/signin", url.Values{"name": {name}, "password": {"x"}, "next": {`/"><script>alert(1)</script>`}})
 		if strings.Contains(a.text, "<script>alert") || a.StatusCode != 401 && a.StatusCode != 400 {

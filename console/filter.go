@@ -32,6 +32,9 @@ type wanted struct {
 // fault says what is wrong with one of the list's filters.
 type fault struct{ Name, Text string }
 
+// leastPart is how many letters of an id are looked for at the least.
+const leastPart = 3
+
 // longest is how much of a text is searched for, in bytes.
 const longest = 100
 
@@ -122,7 +125,7 @@ var filters = map[string]func(k *Console, w *wanted, text string) (wrong string)
 		switch {
 		case strings.Contains(text, "@"):
 			return "an e-mail is looked for by the search at the top alone: what stands in an address is written down on its way"
-		case utf8.RuneCountInString(text) < 3:
+		case utf8.RuneCountInString(text) < leastPart:
 			return "takes three letters or more"
 		}
 		return ""

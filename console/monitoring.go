@@ -114,7 +114,7 @@ func taskAsked(api string) (queue, task string, ok bool) {
 // shownPayload is a task's payload without its token. What is no payload of ours is not shown.
 func shownPayload(kind string, b []byte) string {
 	var shown any
-	if strings.HasPrefix(kind, "batch:") || kind == tasks.Redrives {
+	if family, _, _ := strings.Cut(kind, ":"); family != "closure" {
 		p, err := tasks.ParseBitePayload(b)
 		if err != nil {
 			return hiddenBytes(b)

@@ -46,9 +46,9 @@ func (q *queued) closure(account string, p closure.Priority) closure.Closure {
 	return c
 }
 
-func (q *queued) as(role Role) *browser {
+func (q *queued) as(role Role) *visitor {
 	q.t.Helper()
-	b := q.browser()
+	b := q.visitor()
 	b.leads(b.post("/signin/demo", url.Values{"role": {string(role)}}), "/")
 	return b
 }
@@ -81,9 +81,9 @@ func TestMonitoringChangesNothing(t *testing.T) {
 	q := newQueued(t)
 	q.closure("a", closure.Normal)
 	before := q.redis.Dump()
-	nobody := q.browser()
+	nobody := q.visitor()
 	for _, route := range destructive() {
-		for who, b := range map[Role]*browser{Nobody: nobody, Viewer: q.as(Viewer), Operator: q.as(Operator)} {
+		for who, b := range map[Role]*visitor{Nobody: nobody, Viewer: q.as(Viewer), Operator: q.as(Operator)} {
 			for _, method := range []string{route[0], "PUT", "PATCH"} {
 				a := b.ask(method, route[1], url.Values{"task_ids": {"x"}}, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "empty")
 				want := http.StatusMethodNotAllowed
@@ -105,7 +105,7 @@ func TestMonitoringChangesNothing(t *testing.T) {
 
 func TestMonitoringIsForThoseWhoAreSignedIn(t *testing.T) {
 	q := newQueued(t)
-	b := q.browser()
+	b := q.visitor()
 	b.leads(b.get("/monitoring"), "/signin?next=%2Fmonitoring")
 	b.leads(b.get("/monitoring/queues/account_closure"), "/signin?next=%2Fmonitoring%2Fqueues%2Faccount_closure")
 	b.shows(b.get("/monitoring/api/queues", "Sec-Fetch-Dest", "empty"), 401)
@@ -214,6 +214,6 @@ func TestMonitoringShowsNoTokens(t *testing.T) {
 			t.Errorf("/tasks/%s: %d to %q", task, a.StatusCode, a.Header.Get("Location"))
 		}
 	}
-	b = q.browser()
+	b = q.visitor()
 	b.leads(b.get("/tasks/"+due.ID), "/signin?next=%2Ftasks%2F"+due.ID)
 }

@@ -64,8 +64,12 @@ func newProvider(o OIDC, publicURL string) *provider {
 	return &provider{OIDC: o, redirect: publicURL + oidcBackPath, client: &http.Client{Timeout: oidcTimeout}}
 }
 
-// proof is what a session rests on that this provider began: another provider's are refused.
-func (p *provider) proof() string { return p.Issuer + " " + p.ClientID }
+// proof is what a session rests on that this provider began: it ends when another provider is asked, or other groups come in.
+func (p *provider) proof() string {
+	b, _ := json.Marshal([]any{p.Issuer, p.ClientID, p.Claim, p.Operators, p.Viewers}) // texts
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
 
 // config asks the provider who it is, once.
 func (p *provider) config(ctx context.Context) (*oidc.Provider, *oauth2.Config, error) {

@@ -160,7 +160,7 @@ func TestPeopleSignInByTheirProvider(t *testing.T) {
 			s := p.settings()
 			s.OIDC.Claim = tc.claim
 			d := newDoorBench(t, s)
-			b := d.browser()
+			b := d.visitor()
 			b.shows(b.get("/signin?next=/page"), 200, "/signin/oidc?next=%2Fpage", p.Listener.Addr().String())
 			p.claims = tc.claims
 			q := p.sent(b.get("/signin/oidc?next=/page"))
@@ -204,29 +204,29 @@ func TestAnswersThatAreNotTheProvidersAreRefused(t *testing.T) {
 	unsigned := func(claims string) string {
 		return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + "."
 	}
-	for name, change := range map[string]func(p *idp, b *browser, q url.Values){
-		"another state":        func(_ *idp, _ *browser, q url.Values) { q.Set("state", "x") },
-		"no state":             func(_ *idp, _ *browser, q url.Values) { q.Del("state") },
-		"another browser":      func(_ *idp, b *browser, _ url.Values) { clear(b.cookies) },
-		"an empty cookie":      func(_ *idp, b *browser, q url.Values) { b.cookies["closeout-signin"].Value = ""; q.Del("state") },
-		"a cookie of nonsense": func(_ *idp, b *browser, q url.Values) { b.cookies["closeout-signin"].Value = "e30"; q.Del("state") },
-		"another code":         func(_ *idp, _ *browser, q url.Values) { q.Set("code", "x") },
-		"no code":              func(_ *idp, _ *browser, q url.Values) { q.Del("code") },
-		"another's sign-in":    func(p *idp, _ *browser, _ url.Values) { p.asked.Set("code_challenge", "x") },
-		"another key": func(p *idp, _ *browser, _ url.Values) {
+	for name, change := range map[string]func(p *idp, b *visitor, q url.Values){
+		"another state":        func(_ *idp, _ *visitor, q url.Values) { q.Set("state", "x") },
+		"no state":             func(_ *idp, _ *visitor, q url.Values) { q.Del("state") },
+		"another browser":      func(_ *idp, b *visitor, _ url.Values) { clear(b.cookies) },
+		"an empty cookie":      func(_ *idp, b *visitor, q url.Values) { b.cookies["closeout-signin"].Value = ""; q.Del("state") },
+		"a cookie of nonsense": func(_ *idp, b *visitor, q url.Values) { b.cookies["closeout-signin"].Value = "e30"; q.Del("state") },
+		"another code":         func(_ *idp, _ *visitor, q url.Values) { q.Set("code", "x") },
+		"no code":              func(_ *idp, _ *visitor, q url.Values) { q.Del("code") },
+		"another's sign-in":    func(p *idp, _ *visitor, _ url.Values) { p.asked.Set("code_challenge", "x") },
+		"another key": func(p *idp, _ *visitor, _ url.Values) {
 			p.sign = func(claims string) string { return oidctest.SignIDToken(other, "1", oidc.ES256, claims) }
 		},
-		"unsigned":          func(p *idp, _ *browser, _ url.Values) { p.sign = unsigned },
-		"no token at all":   func(p *idp, _ *browser, _ url.Values) { p.answer = map[string]any{"id_token": nil} },
-		"nonsense":          func(p *idp, _ *browser, _ url.Values) { p.sign = func(string) string { return "a.b.c" } },
-		"a broken provider": func(p *idp, _ *browser, _ url.Values) { p.fails = 500 },
-		"a refusal":         func(_ *idp, _ *browser, q url.Values) { q.Del("code"); q.Set("error", "access_denied") },
-		"a script":          func(_ *idp, _ *browser, q url.Values) { q.Set("error", "<script>alert(1)</script>") },
+		"unsigned":          func(p *idp, _ *visitor, _ url.Values) { p.sign = unsigned },
+		"no token at all":   func(p *idp, _ *visitor, _ url.Values) { p.answer = map[string]any{"id_token": nil} },
+		"nonsense":          func(p *idp, _ *visitor, _ url.Values) { p.sign = func(string) string { return "a.b.c" } },
+		"a broken provider": func(p *idp, _ *visitor, _ url.Values) { p.fails = 500 },
+		"a refusal":         func(_ *idp, _ *visitor, q url.Values) { q.Del("code"); q.Set("error", "access_denied") },
+		"a script":          func(_ *idp, _ *visitor, q url.Values) { q.Set("error", "<script>alert(1)</script>") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newIDP(t)
 			d := newDoorBench(t, p.settings())
-			b := d.browser()
+			b := d.visitor()
 			q := p.sent(b.get("/signin/oidc?next=/page"))
 			change(p, b, q)
 			a := b.get("/signin/oidc/back?" + q.Encode())
@@ -247,7 +247,7 @@ func TestAnswersThatAreNotTheProvidersAreRefused(t *testing.T) {
 
 func TestAProviderLeadsNowhereElse(t *testing.T) {
 	p := newIDP(t)
-	b := newDoorBench(t, p.settings()).browser()
+	b := newDoorBench(t, p.settings()).visitor()
 	q := p.sent(b.get("/signin/oidc?next=" + url.QueryEscape("https://evil.example/")))
 	b.leads(b.get("/signin/oidc/back?"+q.Encode()), "/")
 
@@ -267,16 +267,32 @@ func TestAProviderThatIsAwayIsAskedAgain(t *testing.T) {
 	p := newIDP(t)
 	s := p.settings()
 	d := newDoorBench(t, s)
-	b := d.browser()
+	b := d.visitor()
 	d.door.provider.Issuer = "http://127.0.0.1:1"
 	b.shows(b.get("/signin/oidc"), 503, "does not answer", "CLOSEOUT_OIDC_ISSUER")
 	d.door.provider.Issuer = p.URL
 	q := p.sent(b.get("/signin/oidc"))
 	b.leads(b.get("/signin/oidc/back?"+q.Encode()), "/")
-	s.OIDC.Issuer = "https://another.example"
-	k, err := New(Options{Ledger: d.ledger, SignIn: s})
-	must(t, err)
-	if who := k.Who(withCookies(b)); who != (Person{}) {
-		t.Errorf("another provider's session: %v", who)
+	again := func() Person {
+		k, err := New(Options{Ledger: d.ledger, SignIn: s})
+		must(t, err)
+		return k.Who(withCookies(b))
+	}
+	if who := again(); who.Role != Operator {
+		t.Errorf("after a restart: %+v", who)
+	}
+	for what, change := range map[string]func(o *OIDC){
+		"another provider":      func(o *OIDC) { o.Issuer = "https://another.example" },
+		"another client":        func(o *OIDC) { o.ClientID = "shop" },
+		"other groups":          func(o *OIDC) { o.Operators = []string{"others"} },
+		"no operators any more": func(o *OIDC) { o.Operators = nil },
+		"another claim":         func(o *OIDC) { o.Claim = "roles" },
+	} {
+		o := *p.settings().OIDC
+		change(&o)
+		s.OIDC = &o
+		if who := again(); who != (Person{}) {
+			t.Errorf("%s: %+v", what, who)
+		}
 	}
 }

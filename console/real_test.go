@@ -5,6 +5,7 @@ import (
 	"crypto/md5" //nolint:gosec // names for rows, no secret
 	"database/sql"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -20,10 +21,12 @@ import (
 	"closeout/ledger"
 )
 
-// TestRealConsoleWithAHundredThousandClosures tells how long the server takes for each page, on both databases: where most
-// closures ended long ago, as in a ledger of some years, and then with every one of them under way.
-func TestRealConsoleWithAHundredThousandClosures(t *testing.T) {
-	const many = 100_000
+var consoleClosures = flag.Int("closures", 2000, "closures in the ledgers of TestRealConsoleIsFast")
+
+// TestRealConsoleIsFast tells how long the server takes for each page, on both databases: where most closures ended long ago,
+// as in a ledger of some years, and then with every one of them under way.
+func TestRealConsoleIsFast(t *testing.T) {
+	many := *consoleClosures
 	pg := servers.StartPostgres(t)
 	url := pg.Database(t)
 	file := filepath.Join(t.TempDir(), "ledger.db")
@@ -62,7 +65,7 @@ func TestRealConsoleWithAHundredThousandClosures(t *testing.T) {
 // measure asks for each kind of page often and tells the server's times.
 func (b *bench) measure(t *testing.T, when string, all []row) {
 	t.Helper()
-	const times = 60
+	const times = 40
 	pick := func(n int) row { return all[(n*7919+13)%len(all)] }
 	for _, c := range []struct {
 		what string
@@ -88,6 +91,7 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 		{"search: client", func(int) string { return "?rare" }},
 		{"search: part of an account", func(n int) string { return "?" + pick(n).account[26:] }},
 		{"search: nothing", func(n int) string { return "?" + fmt.Sprintf("nothing-%d", n) }},
+		{"list: a part (reads all)", func(n int) string { return "/closures?q=" + pick(n).account[10:20] }},
 	} {
 		var took []time.Duration
 		for n := range times {
@@ -95,7 +99,7 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 			began := time.Now()
 			if text, ok := strings.CutPrefix(path, "?"); ok {
 				w := b.postSearch(text)
-				if w.Code != http.StatusSeeOther && c.what != "search: nothing" {
+				if w.Code != http.StatusSeeOther {
 					t.Fatalf("%s %s: %d", c.what, path, w.Code)
 				}
 			} else if w := b.do("GET", path); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "Nothing is listed") {
@@ -133,24 +137,30 @@ func fill(t *testing.T, db *sql.DB, sqlite bool, many int) []row {
 	phases := []string{"liquidation", "settlement", "withdrawal", "closing"}
 	reasons := []string{"orders_open", "settling", "transfer_pending", "closing_unconfirmed"}
 	var all []row
+	prepared := map[string]*sql.Stmt{}
 	into := func(table, columns string, values []any) {
-		n := strings.Count(columns, ",") + 1
-		var q strings.Builder
-		fmt.Fprintf(&q, "INSERT INTO %s (%s) VALUES ", table, columns)
-		for i := range len(values) {
-			switch {
-			case i > 0 && i%n == 0:
-				q.WriteString("), (")
-			case i > 0:
-				q.WriteString(", ")
-			default:
-				q.WriteString("(")
+		stmt := prepared[table]
+		if stmt == nil {
+			n := strings.Count(columns, ",") + 1
+			var q strings.Builder
+			fmt.Fprintf(&q, "INSERT INTO %s (%s) VALUES (", table, columns)
+			for i := range values {
+				switch {
+				case i > 0 && i%n == 0:
+					q.WriteString("), (")
+				case i > 0:
+					q.WriteString(", ")
+				}
+				fmt.Fprintf(&q, "$%d", i+1)
 			}
-			fmt.Fprintf(&q, "$%d", i+1)
+			stmt, err = tx.PrepareContext(t.Context(), q.String()+")") //nolint:sqlclosecheck // it ends with the transaction
+			must(t, err)
+			prepared[table] = stmt
 		}
-		mustExec(t, tx, q.String()+")", values...)
+		_, err := stmt.ExecContext(t.Context(), values...)
+		must(t, err)
 	}
-	const atOnce = 100
+	const atOnce = 4 // SQLite looks for each value by its name
 	var closures, intents []any
 	for n := range many {
 		at := now.Add(-time.Duration(many-n) * 7 * time.Minute) // over sixteen months
@@ -204,11 +214,7 @@ func fill(t *testing.T, db *sql.DB, sqlite bool, many int) []row {
 	return all
 }
 
-type execer interface {
-	ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
-}
-
-func mustExec(t *testing.T, db execer, q string, args ...any) {
+func mustExec(t *testing.T, db *sql.DB, q string, args ...any) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), q, args...); err != nil {
 		t.Fatalf("%.200s: %v", q, err)

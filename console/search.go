@@ -74,10 +74,8 @@ func (k *Console) find(ctx context.Context, text string, people bool) (to string
 			return closuresAt("client", actor), err
 		}
 	}
-	if utf8.RuneCountInString(text) >= 3 {
-		if to, err := k.one(ctx, ledger.Filter{Text: text}, closuresAt("q", text)); to != "" || err != nil {
-			return to, err
-		}
+	if utf8.RuneCountInString(text) >= leastPart { // the list looks for a part of an id, and says if there is none
+		return closuresAt("q", text), nil
 	}
 	return "", trouble{
 		Status: http.StatusNotFound, Title: "No closure found", Detail: "Nothing is known of “" + text + "”.",

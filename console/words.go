@@ -13,6 +13,7 @@ var words = template.FuncMap{
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"short":   short,
+	"howLong": howLong,
 }
 
 // newYork is a moment on the clock of the markets and the banks, to the minute.

@@ -71,14 +71,15 @@ func (c Cutoffs) is(w *where) {
 	w.and("state = 'running' AND NOT "+isToStart+" AND ("+term+")", args...)
 }
 
-// Tally is what the board counts of the closures in one lane and state that wait for the same party.
+// Tally is what the board counts of the closures in one lane and state that stand still for one reason.
 type Tally struct {
-	Lane  Lane
-	State closure.State
-	Who   closure.Who
-	N     int
-	Slow  int
-	Since time.Time // of the one that has been there the longest; in StartLane, the first that begins
+	Lane   Lane
+	State  closure.State
+	Reason closure.Reason
+	Who    closure.Who
+	N      int
+	Slow   int
+	Since  time.Time // of the one that has been there the longest; in StartLane, the first that begins
 
 	// Worth and OnWay add up, in dollars, what is known of what the accounts hold and of payouts on their way. Unknown is how many
 	// closures lack one of the two: they are in neither sum, and their money is not zero.
@@ -99,7 +100,10 @@ func (l *Ledger) Board(ctx context.Context, slow Cutoffs, endedSince time.Time) 
 	err := l.each(ctx, "count the board", func(rows *sql.Rows) error {
 		var t Tally
 		var worth, onWay int64
-		err := rows.Scan(&t.Lane, &t.State, &t.Who, &t.N, (*ts)(&t.Since), &t.Slow, &t.Unknown, &worth, &onWay)
+		err := rows.Scan(&t.Lane, &t.State, &t.Reason, &t.Who, &t.N, (*ts)(&t.Since), &t.Slow, &t.Unknown, &worth, &onWay)
+		if t.State == closure.Running && t.Reason == closure.NotYet { // as isToStart
+			t.Lane = StartLane
+		}
 		t.Worth, t.OnWay = dollars(worth), dollars(onWay)
 		b.Tallies = append(b.Tallies, t)
 		return err
@@ -118,15 +122,15 @@ func (l *Ledger) Board(ctx context.Context, slow Cutoffs, endedSince time.Time) 
 	return b, err
 }
 
-// boardQuery is the one query of the board.
+// boardQuery is the one query of the board. It groups in the order of the index, so that nothing is sorted.
 func (l *Ledger) boardQuery(slow Cutoffs) (q string, args []any) {
 	w := &where{}
 	slow.is(w)
 	isSlow := w.text.String()
 	w.text.Reset()
 	w.and("environment = ? AND "+isOpen, string(l.env))
-	return "SELECT CASE WHEN " + isToStart + " THEN 'start' ELSE phase END AS lane, state, who, count(*), min(" + since + ")," +
+	return "SELECT phase, state, reason, who, count(*), min(" + since + ")," +
 		" sum(CASE WHEN " + isSlow + " THEN 1 ELSE 0 END), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
 		sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") +
-		" FROM closeout.closures WHERE " + w.text.String() + " GROUP BY lane, state, who ORDER BY lane, state, who", w.args
+		" FROM closeout.closures WHERE " + w.text.String() + " GROUP BY phase, state, reason, who ORDER BY phase, state, reason, who", w.args
 }

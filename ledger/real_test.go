@@ -82,7 +82,7 @@ func TestRealTheListUsesItsIndexes(t *testing.T) {
 		{"what is open, the longest first", ledger.Filter{}, ledger.Page{Limit: 51, By: ledger.BySince, OldestFirst: true}},
 		{"due next", ledger.Filter{}, ledger.Page{Limit: 51, By: ledger.ByDue, OldestFirst: true}},
 		{"slow in a lane", ledger.Filter{Lane: "settlement", Slow: slow}, ledger.Page{Limit: 51, By: ledger.BySince, OldestFirst: true}},
-		{"the broker must act", ledger.Filter{Lane: ledger.OpenLane, Who: []closure.Who{closure.Broker}}, first},
+		{"the broker must act", ledger.Filter{Who: []closure.Who{closure.Broker}}, first},
 		{"ended lately", ledger.Filter{Statuses: []string{"closed"}, EndedFrom: time.Date(2025, time.November, 20, 0, 0, 0, 0, time.UTC)}, first},
 		{"a client of a few", ledger.Filter{Actor: "api:rare"}, first},
 		{"a client of most", ledger.Filter{Actor: "api:shop"}, first},

@@ -34,7 +34,7 @@ func (f Filter) search(w *where, env closure.Environment) {
 	case len(text) == confirmationLen && strings.HasPrefix(upper, "CLA-"):
 		w.and("confirmation = ?", "CLA-"+strings.ToLower(text[4:]))
 	default:
-		part := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(strings.ToLower(text)) + "%"
+		part := "%" + escaped(strings.ToLower(text)) + "%"
 		w.and(`(id LIKE ? ESCAPE '\' OR account_id LIKE ? ESCAPE '\' OR lower(confirmation) LIKE ? ESCAPE '\')`, part, part, part)
 	}
 }
@@ -54,7 +54,22 @@ func exactly(text, env string) []term {
 			term{"SELECT closure_id FROM closeout.intents WHERE environment = ? AND broker_id = ? AND broker_id <> ''", []any{env, word}},
 		)
 	}
+	if end := strings.ToLower(text); len(end) >= tailLen && len(end) < uuidLen {
+		tail, like := plain(end[len(end)-tailLen:]), "%"+escaped(end)
+		ways = append(ways,
+			term{`SELECT id FROM closeout.closures WHERE substr(account_id, 31) = ? AND account_id LIKE ? ESCAPE '\'`, []any{tail, like}},
+			term{`SELECT id FROM closeout.closures WHERE substr(id, 31) = ? AND id LIKE ? ESCAPE '\'`, []any{tail, like}},
+		)
+	}
 	return ways
+}
+
+// tailLen is how many of an id's last letters there is an index of: by its end, people and confirmation numbers name an
+// account.
+const tailLen = 6
+
+func escaped(part string) string {
+	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(part)
 }
 
 // spellings are a text as it came and as this service writes what it may be.

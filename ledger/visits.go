@@ -22,11 +22,14 @@ func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closur
 // Claim moves the row and writes the intents of one effect, in one durable transaction. Each intent's key is the version
 // that the claim makes. Send is an intent that is new (no ID yet) or an unknown one that is to be sent again. ErrStale:
 // somebody else moved first, or the account has another transfer on the wire or on this banking day; nothing may be sent.
-// Any other error leaves it open whether the claim was written: nothing may be sent either.
+// *HeldError: an operator holds everything; nothing may be sent. Any other error leaves it open whether the claim was written: nothing may be sent either.
 func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
 	var next closure.Closure
 	out := make([]closure.Intent, len(send))
 	err := l.tx(ctx, func(tx *transaction) error {
+		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
 		c, err := l.still(ctx, tx, c)
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/readiness"
 )
@@ -118,7 +119,7 @@ func listed(c closure.Closure) Listed {
 		JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation, BatchID: c.BatchID, Phase: c.Phase, State: c.State, Status: c.JobStatus(),
 		Reason: c.Reason, Why: c.Why, Who: c.Who, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, EndedAt: orNull(c.EndedAt),
 	}
-	if w := waitingOf(c); w != nil {
+	if w := desk.WaitingOf(c); w != nil {
 		l.Why, l.Until = w.Why, w.Until
 	}
 	if d, err := decimal.NewFromString(c.Memo.Paid); err == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
 	"closeout/readiness"
@@ -23,8 +24,7 @@ import (
 
 // Readiness is what the server knows of the broker; a readiness.Checker has it.
 type Readiness interface {
-	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
-	Transfers(ctx context.Context, account string) ([]readiness.Transfer, error)
+	desk.Readiness
 	Finish(r readiness.Report, start time.Time) time.Time
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
@@ -69,6 +69,7 @@ type Options struct {
 
 type server struct {
 	Options
+	desk    *desk.Desk
 	rules   rules
 	earlier map[string]EarlierPath // by method and route, as rules
 	ring    *ring
@@ -99,6 +100,7 @@ func New(o Options) (http.Handler, error) {
 		o.Live = live.NewHub(live.Options{Feed: o.Ledger, Log: o.Log})
 	}
 	s := &server{Options: o, rules: rules{}, earlier: map[string]EarlierPath{}, ring: &ring{ledger: o.Ledger}}
+	s.desk = &desk.Desk{Ledger: o.Ledger, Readiness: o.Readiness, Schedule: s.schedule, Clock: o.Clock, Policy: o.Policy, Way: way}
 
 	r := gin.New()
 	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key

@@ -36,6 +36,9 @@ type Options struct {
 	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
 
+	// Beat tells of this worker to people. Nil: it stays unknown beyond what Asynq tells.
+	Beat *Beat
+
 	// Hurry cuts the drain short once it is closed. This field is optional.
 	Hurry <-chan struct{}
 
@@ -157,6 +160,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.Streams != nil {
 		p.open.Go(func() { o.Streams.Run(ctx) })
 	}
+	if o.Beat != nil {
+		p.open.Go(func() { o.Beat.run(ctx) })
+	}
 	<-ctx.Done()
 	p.stage.Store(draining)
 	return drain(o, p, srv, cut)
@@ -251,7 +257,11 @@ func sweep(ctx context.Context, o Options) {
 	if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
 		o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
 	}
+	began := time.Now()
 	s, err := o.Runner.Sweep(ctx)
+	if o.Beat != nil && ctx.Err() == nil {
+		o.Beat.swept(began, s, err)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -180,6 +180,8 @@ func (b *books) PutOff(context.Context, time.Time, time.Time, int) ([]closure.Cl
 	return nil, nil
 }
 
+func (b *books) Released(context.Context, time.Time, int) ([]closure.Closure, error) { return nil, nil }
+
 func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]closure.Closure, error) {
 	if b.asked != nil {
 		b.asked()

@@ -127,7 +127,8 @@ func (p *Person) ClickText(words string) {
 // Type writes into the field that a CSS selector names.
 func (p *Person) Type(selector, text string) {
 	p.tb.Helper()
-	p.do("type into "+selector, chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
+	p.Until("there is a field "+selector, `(e => e && (e.value = "", true))(document.querySelector(`+strconv.Quote(selector)+`))`)
+	p.do("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
 }
 
 // Press presses keys.

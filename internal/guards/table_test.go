@@ -10,13 +10,14 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
-		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
 	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
 
@@ -25,6 +26,10 @@ func visiting(test string) catcher {
 	name, sub, _ := strings.Cut(test, "/")
 	return catcher{"./handlers", "^" + name + "$/^" + sub + "$", ""}
 }
+
+// entering are the tests of the console's door.
+var entering = catcher{"./console", "^(TestASessionHasAToken|TestSessionsEnd|TestWhatASessionRestsOn|TestWhereOneIsLed|TestAViewerMayLook|TestWhoGuesses|TestAnswersThatAreNot|" +
+	"TestPeopleSignIn|TestMonitoringShowsNoTokens)", ""}
 
 const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
@@ -57,6 +62,11 @@ var guards = []guard{
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
+	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
+`, ""}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
+	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err
@@ -206,4 +216,18 @@ var guards = []guard{
 	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
 	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
 	{"an adopted transfer is no other closure's", []cut{{"ledger/intents.go", "	if err != nil && isUnique(err) {\n		return ErrTaken", "	if err != nil && isUnique(err) {\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
+	{"an ended session stays ended", []cut{{"ledger/people.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
+	{"a sign-in has a token of its own", []cut{{"console/door.go", "errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx))", "errors.Join(d.sessions.Clear(ctx))"}}, entering, "another person has the same token"},
+	{"a session ends for lack of use", []cut{{"console/door.go", " || idle(s.Values[keySeen]) > idleTime", ""}}, entering, "FAIL: TestSessionsEnd/for_lack_of_use"},
+	{"an open page keeps no session", []cut{{"console/door.go", `r.Header.Get("HX-Request") == "" && `, ""}}, entering, "FAIL: TestSessionsEnd/under_an_open_page"},
+	{"what a session rests on", []cut{{"console/door.go", " || !d.stands(s.Values)", ""}}, entering, "the password was changed"},
+	{"one is led back to here alone", []cut{{"console/door.go", `strings.HasPrefix(next, "//") || `, ""}, {"console/door.go", `u.Scheme != "" || u.Host != "" || `, ""}}, entering, "evil.example"},
+	{"a form is of this site", []cut{{"console/console.go", "k.sameSite(k.door.open(k.mux))", "k.door.open(k.mux)"}}, entering, "another site"},
+	{"guesses are counted", []cut{{"console/passwords.go", "return byName && byAddr", "return byName || byAddr"}}, entering, "FAIL: TestWhoGuesses"},
+	{"a sign-in's state", []cut{{"console/oidc.go", `subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.State)) != 1`, `subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.State)) > 1`}}, entering, "FAIL: TestAnswersThatAreNotTheProvidersAreRefused/another_state"},
+	{"a sign-in's nonce", []cut{{"console/oidc.go", "subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(f.Nonce)) != 1", "subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(f.Nonce)) > 1"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/another_nonce"},
+	{"a token is for this client", []cut{{"console/oidc.go", "&oidc.Config{ClientID: p.ClientID}", "&oidc.Config{SkipClientIDCheck: true}"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/another_audience"},
+	{"nobody without a group", []cut{{"console/oidc.go", `	return "", errNoRole`, "	_ = errNoRole\n	return Viewer, nil"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/none_of_the_groups"},
+	{"an address that nobody verified is no name", []cut{{"console/oidc.go", "c.Verified != nil && bool(*c.Verified) && strings", "strings"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/a_chosen_address"},
+	{"asynqmon shows no token", []cut{{"console/monitoring.go", `realTask.ReplaceAll(a.body.Bytes(), []byte("$1.$2"))`, "a.body.Bytes()"}}, entering, "is shown in"},
 }

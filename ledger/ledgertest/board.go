@@ -67,7 +67,10 @@ var boarded = map[string]func(*bench){
 			got = append(got, fmt.Sprintf("%s %s %s: %d, %d slow, $%s, $%s on its way, %d not known", t.Lane, t.State, t.Who, t.N, t.Slow, closure.USD(t.Worth), closure.USD(t.OnWay), t.Unknown))
 			lanes[t.Lane] += t.N
 			n += t.N
-			f := ledger.Filter{Lane: t.Lane, Statuses: []string{string(t.State)}, Who: []closure.Who{t.Who}}
+			f := ledger.Filter{Lane: t.Lane, Statuses: []string{string(t.State)}, Reason: t.Reason}
+			if t.Who != closure.Nobody {
+				f.Who = []closure.Who{t.Who}
+			}
 			if found, err := b.l.Count(b.Context(), f, 1000); err != nil || found != t.N {
 				b.Errorf("the list finds %d of %+v (%v)", found, t, err)
 			}
@@ -203,13 +206,13 @@ var boarded = map[string]func(*bench){
 		}
 		for _, text := range []string{
 			c.ID, strings.ToUpper(c.ID), " " + c.AccountID + "\t", strings.ToUpper(c.AccountID), c.Confirmation, strings.ToLower(c.Confirmation), "Ours-1",
-			"9d0e1f00-aaaa-4f6c-9c58-1f8f0a7b9c02", "7C0E1F00-BBBB-4f6c-9c58-1f8f0a7b9c03",
+			"9d0e1f00-aaaa-4f6c-9c58-1f8f0a7b9c02", "7C0E1F00-BBBB-4f6c-9c58-1f8f0a7b9c03", "7b9c01", "8F0A7B9C01", c.AccountID[1:], c.ID[30:], c.ID[20:],
 		} {
 			if got := b.found(ledger.Filter{Exact: text}); got != c.AccountID {
 				b.Errorf("%q finds %q", text, got)
 			}
 		}
-		for _, text := range []string{"ours-1", "9d0e1f00", "%", "' OR 1=1 --", "\x00", w.Email, w.UserID} {
+		for _, text := range []string{"ours-1", "9d0e1f00", "%", "_b9c01", "%7b9c01", "b9c01", "0000007b9c01", "\\7b9c01", "' OR 1=1 --", "\x00", w.Email, w.UserID} {
 			if got := b.found(ledger.Filter{Exact: text}); got != "" {
 				b.Errorf("%q finds %q", text, got)
 			}
