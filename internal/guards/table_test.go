@@ -167,7 +167,7 @@ var guards = []guard{
 		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}, // the look behind it
 	}, visiting("TestAPayoutKeepsToItsBankingDay/WhileTheBooksAreRead"), "was claimed for"},
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
-	{"a command locks the row", []cut{{visits, "		c, err := l.lock(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents", "		c, err := l.get(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents"}}, locking, "the closure has moved on"},
+	{"a command locks the row", []cut{{visits, "	c, err := l.lock(ctx, tx, id)\n	if err != nil {\n		return c, err\n	}\n	is, err := l.intents", "	c, err := l.get(ctx, tx, id)\n	if err != nil {\n		return c, err\n	}\n	is, err := l.intents"}}, locking, "the closure has moved on"},
 	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, visiting("TestPlan/WhatAnotherIntentMadeIsNotAdopted"), "want"},
 	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, visiting("TestPlan/WhatWasListedAtTheClaimIsNotAdopted"), "want"},
 	{"adopt the same sum alone", []cut{{books, " && t.Amount.Valid && t.Amount.Decimal.Equal(i.Amount.Decimal) {", " && t.Amount.Valid {"}}, visiting("TestPlan/AnotherSumIsNotAdopted"), "want"},

@@ -122,6 +122,7 @@ var redriven = map[string]func(*bench){
 
 	"EachIsRetriedOnceWhoeverTries": func(b *bench) {
 		c := b.fail("a", closure.OrderRefused)
+		b.fail("b", closure.OrderRefused) // so that it goes on
 		ledgers := []*ledger.Ledger{b.l, b.open(closure.Sandbox)}
 		r := b.redrive(ledger.Filter{}, 600)
 		var done atomic.Int32
@@ -139,7 +140,7 @@ var redriven = map[string]func(*bench){
 		}
 		atOnce(fns...)
 		now := b.get(c.ID)
-		if done.Load() != 1 || now.State != closure.Running || now.Version != c.Version+1 || now.Token == c.Token || b.counted(r.ID) != "done: 1 of 1, 0 skipped" {
+		if done.Load() != 1 || now.State != closure.Running || now.Version != c.Version+1 || now.Token == c.Token || b.counted(r.ID) != "running: 1 of 2, 0 skipped" {
 			b.Fatalf("%d have retried it: %+v; %s", done.Load(), now, b.counted(r.ID))
 		}
 		evs := b.events(c.ID)
@@ -206,7 +207,7 @@ var redriven = map[string]func(*bench){
 	},
 
 	"AfterAnAbortNothingIsResumed": func(b *bench) {
-		for n := range 12 {
+		for n := range 13 {
 			b.fail(account(n), closure.OrderRefused)
 		}
 		ledgers := []*ledger.Ledger{b.l, b.open(closure.Sandbox)}
@@ -231,6 +232,9 @@ var redriven = map[string]func(*bench){
 		retried, running := b.count("redrive_rows WHERE state = 'retried'"), b.count("closures WHERE state = 'running'")
 		if int(after.Load()) != retried || running != retried {
 			b.Errorf("%d were retried when the abort was answered, %d in the end; %d run", after.Load(), retried, running)
+		}
+		if _, _, err := b.l.Retry(b.Context(), r.ID, 12); !errors.Is(err, ledger.ErrStale) || b.count("closures WHERE state = 'running'") != running {
+			b.Errorf("after the abort: %v", err)
 		}
 		if _, ended, err := b.l.AbortRedrive(b.Context(), r.ID, "again"); err != nil || ended {
 			b.Errorf("aborted twice: %t, %v", ended, err)
