@@ -19,6 +19,12 @@ type System interface {
 	Visits(ctx context.Context, length time.Duration, n int) ([]tasks.Span, error)
 }
 
+// figures are what the ledger knew at a business time: how long something has been due is said as of then.
+type figures struct {
+	ledger.Figures
+	at time.Time
+}
+
 // engine is what Redis knows, read at once.
 type engine struct {
 	sizes   []tasks.Size
@@ -31,7 +37,7 @@ type engine struct {
 type readings struct {
 	hold    *kept[ledger.Hold]
 	changes *kept[[]ledger.Hold]
-	figures *kept[ledger.Figures]
+	figures *kept[figures]
 	engine  *kept[engine]
 }
 
@@ -39,7 +45,7 @@ func newReadings() readings {
 	return readings{
 		hold:    &kept[ledger.Hold]{life: 2 * time.Second, patience: 5 * time.Second},
 		changes: &kept[[]ledger.Hold]{life: 10 * time.Second, patience: 5 * time.Second},
-		figures: &kept[ledger.Figures]{life: 10 * time.Second, patience: 10 * time.Second},
+		figures: &kept[figures]{life: 10 * time.Second, patience: 10 * time.Second},
 		engine:  &kept[engine]{life: 2 * time.Second, patience: 2 * time.Second},
 	}
 }
@@ -99,11 +105,11 @@ func (k *Console) system(a *ask) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	f, err := k.readings.figures.get(ctx, k.Ledger.Figures)
+	f, err := k.readings.figures.get(ctx, k.figures)
 	if err != nil {
 		return page{}, err
 	}
-	p.ledgerSays(f, k.now(), time.Now())
+	p.ledgerSays(f, time.Now())
 	if k.System != nil {
 		e, err := k.readings.engine.get(ctx, k.engine)
 		if err != nil {
@@ -113,6 +119,11 @@ func (k *Console) system(a *ask) (page, error) {
 		}
 	}
 	return page{Template: "system", Title: "System", Data: p, Watch: "all"}, nil
+}
+
+func (k *Console) figures(ctx context.Context) (figures, error) {
+	f, err := k.Ledger.Figures(ctx)
+	return figures{f, k.now()}, err
 }
 
 // engine asks Redis for everything.
@@ -133,7 +144,7 @@ func (k *Console) engine(ctx context.Context) (e engine, err error) {
 // silent is machine time without a sign of life after which a stream is not heard: as long as looks are put off by.
 const silent = 3 * time.Minute
 
-func (p *systemPage) ledgerSays(f ledger.Figures, now, machine time.Time) {
+func (p *systemPage) ledgerSays(f figures, machine time.Time) {
 	counted := func(n int) string {
 		if n > ledger.MostCounted {
 			return fmt.Sprintf("more than %d", ledger.MostCounted)
@@ -142,10 +153,10 @@ func (p *systemPage) ledgerSays(f ledger.Figures, now, machine time.Time) {
 	}
 	p.Due, p.Letters, p.Failed = counted(f.Due), counted(f.LettersOwed), counted(f.LettersFailed)
 	if !f.DueSince.IsZero() {
-		p.DueFor = howLong(now.Sub(f.DueSince))
+		p.DueFor = howLong(f.at.Sub(f.DueSince))
 	}
 	if !f.OwedSince.IsZero() {
-		p.OwedFor = howLong(now.Sub(f.OwedSince))
+		p.OwedFor = howLong(f.at.Sub(f.OwedSince))
 	}
 	p.Database, p.Size = f.Database, sized(f.Bytes)
 	p.Feed = "all that is written can be read"
