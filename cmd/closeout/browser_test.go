@@ -48,11 +48,11 @@ func (w *world) closing(n int, spec sim.Spec) (closures []string) {
 	return closures
 }
 
-// breaks makes the broker refuse to show anybody's positions, which a closure dies of; mends ends that.
+// breaks makes the broker refuse to show anybody's cash, which a closure dies of; mends ends that.
 func (w *world) breaks() {
 	w.Helper()
 	w.ask("PUT", w.broker+"/sim/chaos", map[string]any{"rules": []sim.Rule{{
-		Method: http.MethodGet, Path: "/v1/trading/accounts/*/positions", Probability: 1, Fault: sim.FaultError, Status: http.StatusBadRequest,
+		Method: http.MethodGet, Path: "/v1/trading/accounts/*/account", Probability: 1, Fault: sim.FaultError, Status: http.StatusBadRequest,
 	}}}, nil)
 }
 
@@ -80,8 +80,8 @@ func content(t *testing.T, p *browser.Person, where string) {
 // An operator finds a dead closure by its reason, reads why, retries it, and watches it reach closed without a reload.
 func TestBrowserADeadClosureIsRetried(t *testing.T) {
 	w := startDemo(t, "3s", "--no-initiate")
-	w.breaks()
 	dead := w.closing(1, sim.Spec{Cash: dollars("125.50")})[0]
+	w.breaks()
 	p := browser.Start(t).Person(t)
 	w.signs(p, "operator")
 	p.Open(w.api + "/attention")
@@ -112,8 +112,8 @@ func TestBrowserADeadClosureIsRetried(t *testing.T) {
 // Many dead closures are retried at once, slowly, and that is aborted.
 func TestBrowserABulkRetryIsAborted(t *testing.T) {
 	w := startDemo(t, "3s", "--no-initiate")
-	w.breaks()
 	w.closing(8, sim.Spec{Cash: dollars("10")})
+	w.breaks()
 	p := browser.Start(t).Person(t)
 	w.signs(p, "operator")
 	p.Open(w.api + "/attention")
@@ -136,8 +136,8 @@ func TestBrowserABulkRetryIsAborted(t *testing.T) {
 // A viewer sees everything and can do nothing of it: not by what is shown, and not by a forged form.
 func TestBrowserAViewerChangesNothing(t *testing.T) {
 	w := startDemo(t, "3s", "--no-initiate")
-	w.breaks()
 	dead := w.closing(1, sim.Spec{Cash: dollars("10")})[0]
+	w.breaks()
 	p := browser.Start(t).Person(t)
 	w.signs(p, "viewer")
 	page := w.api + "/closures/" + dead
