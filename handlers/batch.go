@@ -68,7 +68,7 @@ func (b *Batches) bites() bites[ledger.Batch] {
 
 // ProcessTask is the asynq handler of a batch's bites.
 func (b *Batches) ProcessTask(ctx context.Context, t *asynq.Task) error {
-	return b.bites().process(ctx, t)
+	return processBite(ctx, t, b.Log, b.Bite)
 }
 
 // Bite carries the batch on for some seconds. nil acknowledges; every error is the ledger's, or the end of ctx.

@@ -41,14 +41,14 @@ type bites[W any] struct {
 	log    *logrus.Logger
 }
 
-// process is the asynq handler of bites.
-func (b bites[W]) process(ctx context.Context, t *asynq.Task) error {
+// processBite is the asynq handler of bites.
+func processBite(ctx context.Context, t *asynq.Task, log *logrus.Logger, bite func(context.Context, tasks.BitePayload) error) error {
 	p, err := tasks.ParseBitePayload(t.Payload())
 	if err != nil {
-		b.log.WithError(err).Warn("a task that is none of ours is archived")
+		log.WithError(err).Warn("a task that is none of ours is archived")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	return b.bite(ctx, p)
+	return bite(ctx, p)
 }
 
 // bite carries one out. nil acknowledges; every error is the ledger's, or the end of ctx.

@@ -56,7 +56,7 @@ func (d *Redrives) bites() bites[ledger.Redrive] {
 
 // ProcessTask is the asynq handler of a redrive's bites.
 func (d *Redrives) ProcessTask(ctx context.Context, t *asynq.Task) error {
-	return d.bites().process(ctx, t)
+	return processBite(ctx, t, d.Log, d.Bite)
 }
 
 // Bite resumes the redrive's next closures. nil acknowledges; every error is the ledger's, or the end of ctx.
