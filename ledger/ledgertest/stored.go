@@ -292,7 +292,7 @@ var stored = map[string]func(*bench){
 	},
 
 	"ManyProcessesOpenAnEmptyDatabaseAtOnce": func(b *bench) {
-		for _, table := range []string{"redrive_rows", "redrives", "batch_rows", "batches", "idempotency_keys", "api_keys", "streams", "trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
+		for _, table := range []string{"hold_changes", "holds", "sessions", "redrive_rows", "redrives", "batch_rows", "batches", "idempotency_keys", "api_keys", "streams", "trading_sessions", "notices", "intents", "events", "closures", "goose_db_version"} {
 			if _, err := b.db.SQL.ExecContext(b.Context(), "DROP TABLE "+table); err != nil {
 				b.Fatal(err)
 			}
