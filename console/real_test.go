@@ -114,8 +114,8 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 
 // row is what a search is for.
 type row struct {
-	account, confirmation, transfer, order, email string
-	at                                            time.Time
+	id, account, confirmation, transfer, order, email string
+	at                                                time.Time
 }
 
 func uuidOf(kind string, n int) string {
@@ -164,7 +164,7 @@ func fill(t *testing.T, db *sql.DB, sqlite bool, many int) []row {
 	var closures, intents []any
 	for n := range many {
 		at := now.Add(-time.Duration(many-n) * 7 * time.Minute) // over sixteen months
-		r := row{uuidOf("account", n), "", uuidOf("transfer", n), uuidOf("ours", n), fmt.Sprintf("customer%d@example.test", n), at}
+		r := row{uuidOf("closure", n), uuidOf("account", n), "", uuidOf("transfer", n), uuidOf("ours", n), fmt.Sprintf("customer%d@example.test", n), at}
 		r.confirmation = "CLA-" + at.Format("20060102150405") + "-" + r.account[30:]
 		all = append(all, r)
 		phase, state, reason, who := 3, "closed", "", ""
@@ -186,7 +186,7 @@ func fill(t *testing.T, db *sql.DB, sqlite bool, many int) []row {
 		if n%5000 == 0 {
 			actor = "api:rare"
 		}
-		id := uuidOf("closure", n)
+		id := r.id
 		closures = append(closures, id, "sandbox", r.account, r.confirmation, "bank", "f00d", fmt.Sprintf("user-%d", n), r.email, "", "normal", actor, phases[phase], state, 5, "t", due,
 			reason, "why it waits, in words of some length as they are", who, 0, 0, 0, 0, "", 3, 0, 0, "", 0,
 			`{"list_digest":"c0ffee","worth":"1234.56","on_way":"100.00","paid":"50.00"}`, 9, "h", at, at, at, at, ended, "", 123456, 10000)
