@@ -42,27 +42,27 @@ var stopped = []closure.State{closure.Paused, closure.Failed, closure.Dead}
 // actions are all there are, in the order in which they are offered.
 var actions = []action{
 	{
-		Name: "wake", Title: "Look now", Button: "Wake it", Said: "It looks at the account now.", command: desk.Wake, from: []closure.State{closure.Running},
+		Name: "wake", Title: "Wake", Button: "Wake it", Said: "It looks at the account now.", command: desk.Wake, from: []closure.State{closure.Running},
 		Does:  "The closure looks at the account now instead of at its next time. Every check is made as at any other look; none is left out.",
 		Calls: "Nothing by itself. The visit reads the account, and goes on if it may: it can place orders, pay out or close as it would have later.",
 	},
 	{
-		Name: "pause", Title: "Hold", Button: "Hold it", Said: "It is held: nothing new is sent.", command: desk.Pause, from: []closure.State{closure.Running},
-		Does:  "From now on nothing new is sent to the broker. Open orders may still fill, and payouts on their way arrive. A hold uses up none of the phase's limit.",
+		Name: "pause", Title: "Pause", Button: "Pause it", Said: "It is paused: nothing new is sent.", command: desk.Pause, from: []closure.State{closure.Running},
+		Does:  "From now on nothing new is sent to the broker. Open orders may still fill, and payouts on their way arrive. A pause uses up none of the phase's limit.",
 		Calls: "Nothing.",
 	},
 	{
-		Name: "resume", Title: "Go on", Button: "Resume it", Said: "It goes on.", command: desk.Resume, from: []closure.State{closure.Paused},
-		Does:  "The closure goes on in the phase in which it was held. Its failures, retries and limit start afresh.",
+		Name: "resume", Title: "Resume", Button: "Resume it", Said: "It goes on.", command: desk.Resume, from: []closure.State{closure.Paused},
+		Does:  "The closure goes on in the phase in which it was paused. Its failures, retries and limit start afresh.",
 		Calls: "Nothing by itself. The visit that follows reads the account, and goes on if it may.",
 	},
 	{
-		Name: "retry", Title: "Try again", Button: "Retry it", Said: "It tries again.", command: desk.Resume, from: []closure.State{closure.Failed, closure.Dead},
+		Name: "retry", Title: "Retry", Button: "Retry it", Said: "It tries again.", command: desk.Resume, from: []closure.State{closure.Failed, closure.Dead},
 		Does:  "The closure tries again in the phase in which it stopped. What stopped it counts as seen; its failures, retries and limit start afresh.",
 		Calls: "Nothing by itself. The visit that follows reads the account, and goes on if it may.",
 	},
 	{
-		Name: "cancel", Title: "Call off", Button: "Call it off for good", Danger: true, Said: "It is called off; the account stays open.", command: desk.Cancel,
+		Name: "cancel", Title: "Cancel", Button: "Cancel it for good", Danger: true, Said: "It is canceled; the account stays open.", command: desk.Cancel,
 		from:  []closure.State{closure.Running, closure.Paused, closure.Failed, closure.Dead},
 		Does:  "The closure ends here for good, and the customer is told. The account stays open; closing it needs a new closure.",
 		Calls: "Nothing. Orders that were cancelled for it are not placed again.",
@@ -89,7 +89,7 @@ var actions = []action{
 		Fields: []actionField{payoutField},
 	},
 	{
-		Name: "relink_bank", Title: "Pay to another bank", Button: "Pay to this bank and go on", Danger: true, Said: "The other bank is paid, and it goes on.", word: closure.RelinkBank, from: stopped,
+		Name: "relink_bank", Title: "Relink the bank", Button: "Pay to this bank and go on", Danger: true, Said: "The other bank is paid, and it goes on.", word: closure.RelinkBank, from: stopped,
 		Does:   "What is left is paid to another bank of the account’s. It must be linked and approved at the broker, and in the customer’s name.",
 		Calls:  "Reads the account and its bank relationships, now, about eight calls.",
 		Fields: []actionField{{Name: "ach_relationship_id", Label: "ACH relationship", Hint: "The id of an APPROVED relationship of this account"}},

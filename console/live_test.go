@@ -161,4 +161,3 @@ func TestLiveAPageThatCannotBeDrawnStaysAsItIs(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
-

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -178,11 +179,7 @@ func (a *answered) Write(b []byte) (int, error) { return a.body.Write(b) }
 // scripts are the hashes of the scripts within asynqmon's page, so that its policy lets in those and no others.
 func (m *monitoring) scripts() string {
 	page := &answered{header: http.Header{}}
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, monitoringPath+"/", nil)
-	if err != nil {
-		return ""
-	}
-	m.pages.ServeHTTP(page, r)
+	m.pages.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: monitoringPath + "/"}, Header: http.Header{}})
 	var all strings.Builder
 	for _, script := range inline.FindAllSubmatch(page.body.Bytes(), -1) {
 		sum := sha256.Sum256(script[1])

@@ -92,9 +92,9 @@ func TestBrowserADeadClosureIsRetried(t *testing.T) {
 	content(t, p, "the dead closure")
 	w.mends()
 	p.ClickText("Retry")
-	p.Until("a reason is asked for", `document.querySelector("textarea[name=reason], input[name=reason]")`)
+	p.Until("a reason is asked for", `document.querySelector("[name=why]")`)
 	content(t, p, "the preview")
-	p.Type(`[name="reason"]`, "the broker shows positions again")
+	p.Type(`[name="why"]`, "the broker shows the cash again")
 	p.Click(`main form button.act, main form button.danger`)
 	p.Until("it is running", `document.querySelector("main .state.running")`)
 	if !p.True(`(window.stayed = true)`) {
@@ -104,7 +104,7 @@ func TestBrowserADeadClosureIsRetried(t *testing.T) {
 	if !p.True(`window.stayed`) {
 		t.Error("the page was loaded anew: it should have been told of the change")
 	}
-	p.Sees("the broker shows positions again")
+	p.Sees("the broker shows the cash again")
 	p.Sees("$125.50")
 	content(t, p, "the closed closure")
 }
@@ -123,13 +123,15 @@ func TestBrowserABulkRetryIsAborted(t *testing.T) {
 	p.Sees("8")
 	p.Type(`[name="reason"]`, "the broker is well again")
 	p.Until("there is a rate", `document.querySelector("[name=rate]")`)
-	p.Type(`[name="rate"]`, "6")
+	p.Type(`[name="rate"]`, "2")
 	content(t, p, "the bulk retry's preview")
 	p.Click(`main form button.act, main form button.danger`)
 	p.Until("it is at work", `location.pathname.startsWith("/redrives/")`)
 	content(t, p, "the redrive")
-	p.ClickText("Abort")
+	p.Until("two have been retried, live", `/\b2 retried\b/.test(document.querySelector("main").innerText)`)
+	p.Click(`main form[action$="/abort"] button`)
 	p.Sees("aborted")
+	p.Until("two were retried and no more", `/\b2 retried\b/.test(document.querySelector("main").innerText)`)
 	content(t, p, "the aborted redrive")
 }
 
@@ -146,9 +148,10 @@ func TestBrowserAViewerChangesNothing(t *testing.T) {
 	if p.True(`document.querySelector("main form, main a[href$='/resume'], main a[href$='/retry'], main a[href$='/cancel']")`) {
 		t.Error("a viewer is offered to act")
 	}
+	content(t, p, "a viewer's closure")
 	for _, path := range []string{
-		"/closures/" + dead + "/retry", "/closures/" + dead + "/cancel", "/closures/" + dead + "/resolve", "/closures/" + dead + "/reveal",
-		"/attention/retry", "/system/hold",
+		"/closures/" + dead + "/retry", "/closures/" + dead + "/cancel", "/closures/" + dead + "/paid_by_hand", "/closures/" + dead + "/relink_bank", "/closures/" + dead + "/reveal",
+		"/attention/retry", "/system/hold", "/system/release",
 	} {
 		if got := p.Post(path, "reason=forged"); got != http.StatusForbidden {
 			t.Errorf("a viewer's forged POST to %s: %d", path, got)
@@ -158,7 +161,6 @@ func TestBrowserAViewerChangesNothing(t *testing.T) {
 	if !p.True(`document.querySelector("main .state.dead")`) {
 		t.Error("the closure has changed")
 	}
-	content(t, p, "a viewer's closure")
 }
 
 // places are the console's pages.
