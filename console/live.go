@@ -93,6 +93,7 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 				return
 			}
 			drain(s) // what has come meanwhile is in the same drawing
+			k.drawn.outdate(a.URL.Query().Get("of"))
 			if !send(changed()) {
 				return
 			}
@@ -132,22 +133,59 @@ func (k *Console) turn(ctx context.Context, of string) error {
 
 // drawn are the regions of pages as they were last drawn, by role and address.
 type drawn struct {
-	mu  sync.Mutex
-	all map[string]drawing
+	mu    sync.Mutex
+	all   map[string]drawing
+	since map[string]time.Time // when pages were last told of a change, by address: what was drawn before is old
 }
 
 type drawing struct {
-	at   time.Time
+	at   time.Time // when it was begun
 	body []byte
 }
 
-// redraw answers a page that was told of a change with what of it changes, drawn once for all of the same role.
+// outdate makes what was drawn of an address before now old.
+func (d *drawn) outdate(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.since == nil || len(d.since) >= drawings {
+		d.since = map[string]time.Time{}
+		d.all = nil // what is forgotten here may be old
+	}
+	d.since[address] = time.Now()
+}
+
+// recent is a drawing that will still do for others who ask.
+func (d *drawn) recent(key, address string) (drawing, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	one, ok := d.all[key]
+	return one, ok && time.Since(one.at) <= fresh && !one.at.Before(d.since[address])
+}
+
+// shows says whether a drawing was begun after the last change that pages were told of.
+func (d *drawn) shows(one drawing, address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !one.at.Before(d.since[address])
+}
+
+// keep keeps a drawing, and few.
+func (d *drawn) keep(key string, one drawing) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all == nil || len(d.all) >= drawings {
+		d.all = map[string]drawing{}
+	}
+	d.all[key] = one
+}
+
+// redraw answers a page that was told of a change with what of it changes, drawn once for all of the same role, and after the
+// change: one that is being drawn may have been begun before.
 func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, error)) {
-	key := string(a.Who.Role) + " " + a.URL.RequestURI()
-	k.drawn.mu.Lock()
-	d, ok := k.drawn.all[key]
-	k.drawn.mu.Unlock()
-	if !ok || time.Since(d.at) > fresh {
+	address := a.URL.RequestURI()
+	key := string(a.Who.Role) + " " + address
+	d, ok := k.drawn.recent(key, address)
+	for n := 0; n < 2 && !ok; n++ {
 		v, err, _ := k.drawings.Do(key, func() (any, error) {
 			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
 			at := time.Now()
@@ -156,17 +194,17 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 				return drawing{}, err
 			}
 			body, err := k.draw(one, p, "region")
-			d := drawing{at, body}
 			if err == nil {
-				k.drawn.keep(key, d)
+				k.drawn.keep(key, drawing{at, body})
 			}
-			return d, err
+			return drawing{at, body}, err
 		})
 		if err != nil {
 			k.undrawn(w, a, err)
 			return
 		}
-		d = v.(drawing) //nolint:forcetypeassert // it is what was just returned
+		d = v.(drawing)                //nolint:forcetypeassert // it is what was just returned
+		ok = k.drawn.shows(d, address) // if not, it had been begun for others
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(d.body) // the browser is gone
@@ -180,14 +218,4 @@ func (k *Console) undrawn(w http.ResponseWriter, a *ask, err error) {
 	}
 	k.Log.WithField("route", a.Pattern).WithError(err).Warning("a page cannot be drawn again")
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// keep keeps a drawing, and few.
-func (d *drawn) keep(key string, one drawing) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.all == nil || len(d.all) >= drawings {
-		d.all = map[string]drawing{}
-	}
-	d.all[key] = one
 }

@@ -107,6 +107,39 @@ func TestLiveManyPagesCostOneDrawing(t *testing.T) {
 	})
 }
 
+// TestLiveWhatWasDrawnBeforeAChangeIsOld: neither a drawing that is kept nor one that is under way shows it.
+func TestLiveWhatWasDrawnBeforeAChangeIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		drawn := b.probe()
+		again := func() string { return b.do("GET", "/probe", "HX-Request", "true").Body.String() }
+		again()
+		time.Sleep(time.Millisecond)
+		b.drawn.outdate("/probe")
+		if got := again(); !strings.Contains(got, "drawn 2") {
+			t.Errorf("a page that was told of a change was given what was drawn before: %s", got)
+		}
+		var first atomic.Bool
+		b.get("/slow", Viewer, func(*ask) (page, error) {
+			title := "after"
+			if first.CompareAndSwap(false, true) {
+				title = "before"
+				time.Sleep(200 * time.Millisecond)
+			}
+			return page{Template: "trouble", Title: title, Data: trouble{Title: title}}, nil
+		})
+		go b.do("GET", "/slow", "HX-Request", "true")
+		time.Sleep(100 * time.Millisecond)
+		b.drawn.outdate("/slow")
+		if got := b.do("GET", "/slow", "HX-Request", "true").Body.String(); !strings.Contains(got, "after") {
+			t.Errorf("a page that was told of a change was given what was begun before: %s", got)
+		}
+		if drawn.Load() != 2 {
+			t.Errorf("drawn %d times", drawn.Load())
+		}
+	})
+}
+
 // TestLivePagesTakeTurns: however much happens, so many pages are told a second, and who looks at the same page shares a turn.
 func TestLivePagesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
