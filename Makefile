@@ -41,6 +41,11 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in virtual time (CROWD=n)
 	GOMEMLIMIT=3GiB CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget
 
+.PHONY: pages
+pages: ## How long the console's pages take over 100,000 closures, on SQLite and on Postgres (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
+
 .PHONY: batch
 batch: ## A batch of 10,000 accounts on real servers: a dry run, the start, and each closure to its end (BATCH=n); a day takes 120 s
 	@scripts/need.sh

@@ -72,6 +72,14 @@ type Closure struct {
 	EndedAt   time.Time // closed, canceled, failed or dead
 }
 
+// Since is when the stay in the present phase began. One that was accepted for later begins then.
+func (c Closure) Since() time.Time {
+	if c.NotBefore.After(c.EnteredAt) {
+		return c.NotBefore
+	}
+	return c.EnteredAt
+}
+
 // Memo is the little that a phase must remember from one look to the next and that neither the broker nor the intents say.
 type Memo struct {
 	// ListDigest names the set of transfers and inflows, with their statuses, seen at the last look, and ListSince since
@@ -91,6 +99,11 @@ type Memo struct {
 	ByHand []HandPaid `json:"by_hand,omitempty"`
 	// Paid is the sum of payouts that the broker calls complete, and not returned, at the last look.
 	Paid string `json:"paid,omitempty"`
+	// Worth is what the account held at the last look, in dollars: its cash and its positions at their prices then. OnWay is
+	// the sum of payouts that were on their way, or of which nobody knew. Both are for people to see and decide nothing; empty
+	// is not known.
+	Worth string `json:"worth,omitempty"`
+	OnWay string `json:"on_way,omitempty"`
 	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.
 	HeldReason Reason `json:"held_reason,omitempty"`
 	HeldWhy    string `json:"held_why,omitempty"`

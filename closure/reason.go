@@ -36,6 +36,7 @@ const (
 	NotWithdrawable  Reason = "not_withdrawable"
 	ClosingConfirm   Reason = "closing_unconfirmed"
 	ClockSkew        Reason = "clock_skew"
+	ServiceHeld      Reason = "service_held"
 	BrokerOutage     Reason = "broker_outage"
 	BrokerBusy       Reason = "broker_busy"
 	ExcessNoted      Reason = "excess_noted"
@@ -83,6 +84,10 @@ type Info struct {
 	Who   Who    // who must act
 	Hint  string // what they can do, in the operator's words; every stop has one
 
+	// Each says that a person must look at each closure by itself: to resume it is their word that they have, so that none is
+	// retried among many.
+	Each bool
+
 	// Tell is what the customer is told, in the customer's words: what they can do where it is they who must act, and
 	// otherwise what happened. Empty where it would mean nothing to them: then they hear only that the closing has stopped.
 	Tell string
@@ -110,6 +115,7 @@ var Reasons = map[Reason]Info{
 	NotWithdrawable:  {Title: "cash is there but cannot be withdrawn yet"},
 	ClosingConfirm:   {Title: "the broker accepted the closing; waiting until the account shows it"},
 	ClockSkew:        {Title: "this machine's clock and the broker's differ by more than a minute", Who: Operator, Hint: "Set the clock of this machine (NTP). No effect is sent while the clocks differ."},
+	ServiceHeld:      {Title: "an operator holds everything; nothing is sent to the broker", Who: Operator, Hint: "Release the hold on the console's page System; the closure goes on by itself then."},
 	BrokerOutage:     {Title: "the broker does not answer"},
 	BrokerBusy:       {Title: "many closures are due, and the broker takes only so many calls a minute; this one's turn comes"},
 	ExcessNoted:      {Title: "more money is there than the books explain; looking again after the next morning's booking"},
@@ -134,16 +140,16 @@ var Reasons = map[Reason]Info{
 	BelowMinimum:       {Title: "what is left is less than the broker pays out by ACH", Who: Operator, Hint: "Have the firm journal the sum out of the account (JNLC) and pay the customer another way; then resume.", Tell: "what is left in your account is too little for a transfer to your bank"},
 	NotPermitted:       {Title: "the broker permits no withdrawal from the account (its withdrawable_status)", Who: Broker, Hint: "Ask the broker to permit withdrawals; then resume.", Tell: "the payout to your bank account could not be made"},
 	TransferFailed:     {Title: "the broker rejected or cancelled the transfer", Who: Operator, Hint: "The money is still in the account. Read the reason in the event; mend the cause, then resume to pay again.", Tell: "the payout to your bank account was not carried out; the money is still in your account"},
-	ReturnedTwice:      {Title: "the bank returned the money twice", Who: Customer, Hint: "The customer's bank does not take the money: check the bank with the customer, then pay by hand or relink, and record it (resolve).", Tell: "Ask your bank why it does not take the money, then contact us about another way to be paid."},
-	UnknownTransfer:    {Title: "nobody knows whether a transfer was made", Who: Operator, Hint: "Compare with the broker: adopt the transfer if it exists, or void the payout if the broker confirms that it does not (resolve)."},
-	LateTransfer:       {Title: "a transfer given up for lost appeared after all", Who: Operator, Hint: "Compare the transfers with the customer's cash before anything else is sent; then resume."},
-	Unexplained:        {Title: "more money is in the account than the books explain", Who: Operator, Hint: "Find where it came from at the broker; resume pays it out as well."},
+	ReturnedTwice:      {Title: "the bank returned the money twice", Who: Customer, Each: true, Hint: "The customer's bank does not take the money: check the bank with the customer, then pay by hand or relink, and record it (resolve).", Tell: "Ask your bank why it does not take the money, then contact us about another way to be paid."},
+	UnknownTransfer:    {Title: "nobody knows whether a transfer was made", Who: Operator, Each: true, Hint: "Compare with the broker: adopt the transfer if it exists, or void the payout if the broker confirms that it does not (resolve)."},
+	LateTransfer:       {Title: "a transfer given up for lost appeared after all", Who: Operator, Each: true, Hint: "Compare the transfers with the customer's cash before anything else is sent; then resume."},
+	Unexplained:        {Title: "more money is in the account than the books explain", Who: Operator, Each: true, Hint: "Find where it came from at the broker; resume pays it out as well."},
 	OrderRefused:       {Title: "the broker refused a closing order", Who: Operator, Hint: "Read the broker's words in the event; mend the cause (halted, blocked, too little to be sold), then resume.", Tell: "something that your account holds could not be sold"},
 	InactiveAsset:      {Title: "an asset is neither bought nor sold any more: delisted, or worthless", Who: Broker, Hint: "Ask the broker's operations to remove the position or to liquidate it; then resume.", Tell: "something that your account holds can no longer be sold"},
 	Rebalanced:         {Title: "the account is subscribed to a rebalancing portfolio, so nothing in it can be sold by hand", Who: Operator, Hint: "Cancel its rebalancing runs and delete the subscription at the broker, then resume.", Tell: "something that your account holds could not be sold"},
 	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close the position by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
 	CloseRefused:       {Title: "the broker refused to close the account", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "everything is sold and paid out, and the account itself could not be closed yet"},
-	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Hint: "Stop the workers and run the ledger's reconcile before anything is resumed."},
+	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Each: true, Hint: "Stop the workers and run the ledger's reconcile before anything is resumed."},
 	RetriesUsedUp:      {Title: "the same step failed again and again", Who: Operator, Hint: "Read the error; when its cause is mended, resume."},
 	CrashesWorker:      {Title: "the step crashes the worker", Who: Operator, Hint: "Read the workers' logs around the crashes before you resume."},
 	PausedByOperator:   {Title: "held by an operator", Who: Operator, Hint: "Resume when it may go on."},

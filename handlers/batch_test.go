@@ -33,7 +33,7 @@ type plant struct {
 	batches *handlers.Batches
 
 	mu     sync.Mutex
-	queued []tasks.Batch
+	queued []tasks.Bite
 	visits map[string]int
 	points int
 	killAt int // 0: never
@@ -137,7 +137,7 @@ func (p *plant) Schedule(_ context.Context, c closure.Closure) error {
 	return nil
 }
 
-func (p *plant) ScheduleBatch(_ context.Context, b tasks.Batch) error {
+func (p *plant) ScheduleBite(_ context.Context, b tasks.Bite) error {
 	if err := p.point(); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (p *plant) ScheduleBatch(_ context.Context, b tasks.Batch) error {
 	return nil
 }
 
-func (p *plant) LookBatch(context.Context, tasks.Batch) (tasks.Seen, error) {
+func (p *plant) LookBite(context.Context, tasks.Bite) (tasks.Seen, error) {
 	return tasks.Seen{Condition: tasks.Waiting}, nil
 }
 
@@ -181,7 +181,7 @@ func (p *plant) run(copies int) {
 		var wg sync.WaitGroup
 		for range copies {
 			wg.Go(func() {
-				if err := p.batches.Bite(p.Context(), b.BatchPayload); err != nil && !errors.Is(err, errKilled) {
+				if err := p.batches.Bite(p.Context(), b.BitePayload); err != nil && !errors.Is(err, errKilled) {
 					p.Error(err)
 				}
 			})
@@ -287,7 +287,7 @@ func TestABatchWaitsOutTheBrokersSilence(t *testing.T) {
 		b, err := p.ledger.Batch(t.Context(), id)
 		p.must(err)
 		before := time.Now()
-		p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BatchPayload))
+		p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BitePayload))
 		if b, err = p.ledger.Batch(t.Context(), id); err != nil || b.State != ledger.BatchChecking || b.DueAt.Before(before.Add(closure.ShortTiming.Probe/2)) {
 			t.Fatalf("in the silence: %+v, %v", b, err)
 		}
@@ -333,7 +333,7 @@ func TestABatchKeepsItsPlaceInTheQueueOfLooks(t *testing.T) {
 	id := p.create(ledger.Batch{DryRun: true}, p.rows(5))
 	b, err := p.ledger.Batch(t.Context(), id)
 	p.must(err)
-	p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BatchPayload))
+	p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BitePayload))
 	b, err = p.ledger.Batch(t.Context(), id)
 	if p.must(err); !b.Placed || time.Until(b.DueAt) < 30*time.Second || b.Why == "" {
 		t.Errorf("held: %+v", b)
@@ -343,7 +343,7 @@ func TestABatchKeepsItsPlaceInTheQueueOfLooks(t *testing.T) {
 		t.Errorf("sixteen calls checked %v", n)
 	}
 	budget.inTurn = nil
-	p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BatchPayload))
+	p.must(p.batches.Bite(t.Context(), handlers.BatchTask(b).BitePayload))
 	if !budget.inTurn[0] || len(budget.inTurn) != 2 || budget.inTurn[1] {
 		t.Errorf("in turn: %v", budget.inTurn)
 	}

@@ -136,6 +136,7 @@ func (v *Visit) claim(ctx context.Context, what string, start time.Time, effects
 	memo := v.memo
 	v.Closure, v.memo = next, next.Memo
 	v.memo.ListDigest, v.memo.ListSince, v.memo.Paid, v.memo.CameBack, v.memo.Stand = memo.ListDigest, memo.ListSince, memo.Paid, memo.CameBack, memo.Stand
+	v.memo.Worth = memo.Worth
 	for _, i := range intents {
 		v.replace(i)
 	}

@@ -52,18 +52,23 @@ func (r *Runner) unheard(ctx context.Context) error {
 	if r.Heard != nil && r.Heard(ctx) {
 		return nil
 	}
-	return r.bringBack(ctx, r.Clock.Now())
+	return r.putOffUntil(ctx, r.Clock.Now())
 }
 
 // Missed brings back every look that was put off, since something may have happened that nobody heard.
 func (r *Runner) Missed(ctx context.Context) error {
-	return r.bringBack(ctx, r.Clock.Now().AddDate(1, 0, 0))
+	return r.putOffUntil(ctx, r.Clock.Now().AddDate(1, 0, 0))
 }
 
-// bringBack makes the looks due that would be by a moment if they had not been put off.
-func (r *Runner) bringBack(ctx context.Context, by time.Time) error {
+// putOffUntil brings back the looks that would be due by a moment if they had not been put off.
+func (r *Runner) putOffUntil(ctx context.Context, by time.Time) error {
+	return r.bringBack(ctx, func() ([]closure.Closure, error) { return r.Ledger.PutOff(ctx, r.Clock.Now(), by, sweepPage) })
+}
+
+// bringBack makes the looks of a list due, page by page.
+func (r *Runner) bringBack(ctx context.Context, some func() ([]closure.Closure, error)) error {
 	for {
-		page, err := r.Ledger.PutOff(ctx, r.Clock.Now(), by, sweepPage)
+		page, err := some()
 		if err != nil {
 			return err
 		}

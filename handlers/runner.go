@@ -25,6 +25,7 @@ type Ledger interface {
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
 	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
 	PutOff(ctx context.Context, now, by time.Time, limit int) ([]closure.Closure, error)
+	Released(ctx context.Context, after time.Time, limit int) ([]closure.Closure, error)
 	LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error)
 	NoticeSent(ctx context.Context, n ledger.Notice) error
 	NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error
@@ -42,7 +43,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget and Heard must be set.
+// Runner carries out visits. All fields but Budget, Heard and Visited must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -57,6 +58,9 @@ type Runner struct {
 
 	// Heard says whether what happens at the broker is heard of just now, so that looks may be put off. Nil: they never are.
 	Heard func(ctx context.Context) bool
+
+	// Visited is told of each visit's first beginning, and how much machine time after it was due that was. Nil: nobody is.
+	Visited func(late time.Duration)
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -118,6 +122,9 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		}
 	}
 	r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
+	if r.Visited != nil && d.Retried == 0 {
+		r.Visited(max(r.Clock.Machine(r.Clock.At(started).Sub(c.DueAt)), 0))
+	}
 	ctx, calls := alpaca.Record(ctx)
 	v := &Visit{
 		Closure: c, Intents: intents, Now: r.Clock.At(started), Wall: started, Broker: r.Broker, Calendar: r.Calendar(),
@@ -150,6 +157,9 @@ func (r *Runner) look(ctx context.Context, v *Visit) (closure.Outcome, error) {
 	if held, ok := errors.AsType[*alpaca.HeldError](err); ok {
 		return r.held(v, held), nil
 	}
+	if all, ok := errors.AsType[*ledger.HeldError](err); ok {
+		return r.paced(v, heldBack(all.Hold)), nil
+	}
 	switch {
 	case err == nil:
 		return r.paced(v, r.putOff(ctx, v, o)), nil
@@ -179,6 +189,7 @@ func (r *Runner) end(ctx context.Context, d Delivery, v *Visit, o closure.Outcom
 	if fault != nil {
 		return r.fault(ctx, d, v, fault, now)
 	}
+	v.countMoney(d.Version)
 	ch := closure.Looked(now, o, r.measure(v, now), &v.memo).With(v.detail())
 	next, err := r.Ledger.Save(ctx, v.Closure, ch, v.learntInOrder(), v.events...)
 	if errors.Is(err, closure.ErrImpossible) { // a phase's mistake is a fault that counts, or it would be retried for ever

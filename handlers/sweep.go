@@ -49,7 +49,7 @@ func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 			break
 		}
 	}
-	return s, errors.Join(append(failed, r.unheard(ctx))...)
+	return s, errors.Join(append(failed, r.unheard(ctx), r.released(ctx))...)
 }
 
 // rescue makes sure of one overdue row. A task that is merely pending is never issued again: a backlog would grow by it.

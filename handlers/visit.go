@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -12,6 +13,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/readiness"
 )
 
 // Reader is the part of the broker that a phase may use: it can look, and nothing else.
@@ -71,6 +73,10 @@ func (v *Visit) account(ctx context.Context) (a alpaca.TradingAccount, o closure
 		}
 		return a, v.reconcile(alpaca.TradingAccount{Status: acct.Status}), false, nil
 	}
+	v.memo.Worth = ""
+	if a.Equity.Valid {
+		v.memo.Worth = closure.USD(closure.Cents(a.Equity.Decimal))
+	}
 	switch {
 	case alpaca.Closed(a.Status):
 		return a, v.reconcile(a), false, nil
@@ -128,6 +134,23 @@ func (v *Visit) learn(i closure.Intent, text string, detail map[string]any) {
 	}
 }
 
+// countMoney notes, for people, what the account holds and what of it is on its way: what was read, less what this visit,
+// which found the row at version began, has sent since.
+func (v *Visit) countMoney(began int64) {
+	m := readiness.MoneyOf(v.Closure, v.Intents)
+	v.memo.OnWay = closure.USD(m.InFlight.Add(m.Unconfirmed.Decimal))
+	worth, err := decimal.NewFromString(v.memo.Worth)
+	if err != nil {
+		return
+	}
+	for _, i := range v.intents(closure.TransferIntent, closure.IntentSending, closure.IntentSent) {
+		if i.Key > began && i.Amount.Valid {
+			worth = worth.Sub(i.Amount.Decimal)
+		}
+	}
+	v.memo.Worth = closure.USD(worth)
+}
+
 func (v *Visit) note(kind, text string, detail map[string]any) {
 	v.events = append(v.events, closure.Event{Kind: kind, At: v.Now, Actor: closure.Worker, Text: text, Detail: detail})
 }
@@ -141,11 +164,11 @@ func withIntent(i closure.Intent, detail map[string]any) map[string]any {
 	return d
 }
 
-// sent are the intents of a kind that are in a state.
-func (v *Visit) intents(kind closure.IntentKind, state closure.IntentState) []closure.Intent {
+// intents are those of a kind that are in one of the states.
+func (v *Visit) intents(kind closure.IntentKind, states ...closure.IntentState) []closure.Intent {
 	var out []closure.Intent
 	for _, i := range v.Intents {
-		if i.Kind == kind && i.State == state {
+		if i.Kind == kind && slices.Contains(states, i.State) {
 			out = append(out, i)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ var (
 		"updated_at", "started_at", "entered_at", "ended_at",
 	}
 	chain = []string{"seq", "head_hash"}
+
+	// counted are columns that every change writes beside these, for the board to add up: what the memo says in words.
+	counted = []string{"worth_cents", "on_way_cents"}
 
 	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chain...), ", ")
 )
@@ -234,8 +238,9 @@ func (l *Ledger) move(ctx context.Context, tx *transaction, before closure.Closu
 	}
 	text := string(memo)
 	args := values(movingFields(c, &text))
+	args = append(args, cents(c.Memo.Worth), cents(c.Memo.OnWay))
 	n := len(args)
-	q := "UPDATE closeout.closures SET " + assign(moving) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
+	q := "UPDATE closeout.closures SET " + assign(append(slices.Clone(moving), counted...)) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
 	args = append(args, before.ID, before.Version, before.Token, before.State)
 	if err := tx.QueryRowContext(ctx, q, args...).Scan(&c.Seq, &c.HeadHash); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {

@@ -120,10 +120,10 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(time.Hour) // so that connections spread again after a failover
 	var version int
-	var commit string
+	var commit, isolation string
 	var replica bool
-	err = db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), pg_is_in_recovery()").
-		Scan(&version, &commit, &replica)
+	err = db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), current_setting('default_transaction_isolation'), pg_is_in_recovery()").
+		Scan(&version, &commit, &isolation, &replica)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("open ledger: %w", err)
@@ -133,6 +133,8 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 		err = errors.New("open ledger: this Postgres is a read replica; the ledger needs the primary")
 	case commit == "off":
 		err = errors.New("open ledger: synchronous_commit is off, so that a claim could be forgotten after its money was sent; set it to on for this role")
+	case isolation != "read committed":
+		err = fmt.Errorf("open ledger: default_transaction_isolation is %s, so that a claim could overlook a hold; set it to read committed for this role", isolation)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

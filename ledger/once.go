@@ -112,17 +112,25 @@ func (l *Ledger) Release(ctx context.Context, r *Reservation) error {
 	return nil
 }
 
-// Forget removes up to limit requests whose time is over, and says how many. Any number of processes may do so at once.
+// Forget removes up to limit requests whose time is over, and as many such sessions, and says how many in all. Any number of
+// processes may do so at once.
 func (l *Ledger) Forget(ctx context.Context, limit int) (int, error) {
 	now := ts(time.Now())
-	// The time is asked for twice: a row that was found may be taken for a new request before it is removed.
-	r, err := l.db.ExecContext(ctx, "DELETE FROM closeout.idempotency_keys WHERE expires_at <= $1 AND (environment, client, key_hash) IN"+
-		" (SELECT environment, client, key_hash FROM closeout.idempotency_keys WHERE expires_at <= $2 ORDER BY expires_at LIMIT $3)", now, now, limit)
-	if err != nil {
-		return 0, fmt.Errorf("forget idempotency keys: %w", err)
+	all := 0
+	for _, from := range []struct{ table, key string }{{"idempotency_keys", "environment, client, key_hash"}, {"sessions", "environment, token_hash"}} {
+		// The time is asked for twice: a row that was found may be taken for a new request before it is removed.
+		r, err := l.db.ExecContext(ctx, "DELETE FROM closeout."+from.table+" WHERE expires_at <= $1 AND ("+from.key+") IN"+
+			" (SELECT "+from.key+" FROM closeout."+from.table+" WHERE expires_at <= $2 ORDER BY expires_at LIMIT $3)", now, now, limit)
+		if err != nil {
+			return all, fmt.Errorf("forget %s: %w", from.table, err)
+		}
+		n, err := r.RowsAffected()
+		if err != nil {
+			return all, err
+		}
+		all += int(n)
 	}
-	n, err := r.RowsAffected()
-	return int(n), err
+	return all, nil
 }
 
 func (l *Ledger) answer(ctx context.Context, tx *transaction, r *Reservation, a Answer) error {

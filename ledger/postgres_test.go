@@ -23,7 +23,7 @@ func TestPostgres(t *testing.T) {
 			ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 				t.Helper()
 				url := pg.Database(t) + mode
-				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout")}
+				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url)}
 			})
 		})
 	}
@@ -133,7 +133,11 @@ func TestPostgresThatCouldForgetAClaimIsRefused(t *testing.T) {
 	t.Parallel()
 	pg := servers.StartPostgres(t)
 	url := pg.Database(t)
-	mustExec(t, pg.Open(t, url), "CREATE ROLE hasty LOGIN SUPERUSER", "ALTER ROLE hasty SET synchronous_commit = off")
+	mustExec(t, pg.Open(t, url), "CREATE ROLE hasty LOGIN SUPERUSER", "ALTER ROLE hasty SET synchronous_commit = off",
+		"CREATE ROLE blind LOGIN SUPERUSER", "ALTER ROLE blind SET default_transaction_isolation = 'repeatable read'")
+	if _, err := open(t, strings.Replace(url, "postgres@", "blind@", 1), nil); err == nil || !strings.Contains(err.Error(), "read committed") {
+		t.Errorf("%v", err)
+	}
 	if _, err := open(t, strings.Replace(url, "postgres@", "hasty@", 1), nil); err == nil || !strings.Contains(err.Error(), "synchronous_commit") {
 		t.Errorf("%v", err)
 	}

@@ -28,8 +28,13 @@ func TestSQLite(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return ledgertest.Database{URL: "sqlite:" + path, SQL: db}
+		return ledgertest.Database{URL: "sqlite:" + path, SQL: db, Back: back(t, "sqlite:"+path)}
 	})
+}
+
+func back(t *testing.T, url string) func(int64) error {
+	t.Helper()
+	return func(version int64) error { return ledger.Back(t.Context(), url, version) }
 }
 
 func TestTheFileIsTheOneThatTheURLNames(t *testing.T) {

@@ -43,6 +43,21 @@ func (t *ts) Scan(v any) error {
 	return nil
 }
 
+// cents is a sum in whole cents, as a database adds it up exactly. NULL is unknown, which is never zero.
+func cents(dollars string) any {
+	d, err := decimal.NewFromString(dollars)
+	if err != nil || d.Abs().GreaterThan(most) {
+		return nil
+	}
+	return d.Shift(2).IntPart()
+}
+
+// most is far above any account, and far below what overflows when a million of them are added up.
+var most = decimal.New(1, 11)
+
+// dollars is such a sum again.
+func dollars(cents int64) decimal.Decimal { return decimal.New(cents, -2) }
+
 type nullDecimal = decimal.NullDecimal
 
 // money writes a sum as text; "" is unknown, which is never zero.

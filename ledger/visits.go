@@ -22,11 +22,14 @@ func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closur
 // Claim moves the row and writes the intents of one effect, in one durable transaction. Each intent's key is the version
 // that the claim makes. Send is an intent that is new (no ID yet) or an unknown one that is to be sent again. ErrStale:
 // somebody else moved first, or the account has another transfer on the wire or on this banking day; nothing may be sent.
-// Any other error leaves it open whether the claim was written: nothing may be sent either.
+// *HeldError: an operator holds everything; nothing may be sent. Any other error leaves it open whether the claim was written: nothing may be sent either.
 func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
 	var next closure.Closure
 	out := make([]closure.Intent, len(send))
 	err := l.tx(ctx, func(tx *transaction) error {
+		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
 		c, err := l.still(ctx, tx, c)
 		if err != nil {
 			return err
@@ -186,42 +189,8 @@ func (l *Ledger) Command(
 	ctx context.Context, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error), replies ...*Reply[closure.Closure],
 ) (closure.Closure, error) {
 	var next closure.Closure
-	err := l.tx(ctx, func(tx *transaction) error {
-		c, err := l.lock(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		is, err := l.intents(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		ch, err := decide(c, is)
-		if err != nil {
-			return err
-		}
-		var ev *closure.Event
-		if next, ev, err = closure.Apply(c, ch, l.policy); err != nil {
-			return err
-		}
-		if err := l.move(ctx, tx, c, &next); err != nil {
-			return err
-		}
-		if i, ok := ch.Settled(); ok {
-			for _, was := range is {
-				if was.ID == i.ID {
-					err = updateIntent(ctx, tx, was.State, i)
-				}
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if c.State == closure.Failed && ch.SeesLate() {
-			if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
-				return err
-			}
-		}
-		if err := l.write(ctx, tx, c, &next, ev); err != nil {
+	err := l.tx(ctx, func(tx *transaction) (err error) {
+		if next, err = l.command(ctx, tx, id, decide); err != nil {
 			return err
 		}
 		return reply(ctx, l, tx, next, replies)
@@ -231,4 +200,46 @@ func (l *Ledger) Command(
 	}
 	replied(replies)
 	return next, nil
+}
+
+// command is Command within a transaction.
+func (l *Ledger) command(
+	ctx context.Context, tx *transaction, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error),
+) (closure.Closure, error) {
+	c, err := l.lock(ctx, tx, id)
+	if err != nil {
+		return c, err
+	}
+	is, err := l.intents(ctx, tx, id)
+	if err != nil {
+		return c, err
+	}
+	ch, err := decide(c, is)
+	if err != nil {
+		return c, err
+	}
+	next, ev, err := closure.Apply(c, ch, l.policy)
+	if err != nil {
+		return next, err
+	}
+	if err := l.move(ctx, tx, c, &next); err != nil {
+		return next, err
+	}
+	if i, ok := ch.Settled(); ok {
+		for _, was := range is {
+			if was.ID == i.ID {
+				err = updateIntent(ctx, tx, was.State, i)
+			}
+		}
+		if err != nil {
+			return next, err
+		}
+	}
+	if c.State == closure.Failed && ch.SeesLate() {
+		if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
+			return next, err
+		}
+	}
+	err = l.write(ctx, tx, c, &next, ev)
+	return next, err
 }

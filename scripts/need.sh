@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server and a Postgres
-# that is 15 or newer.
+# What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server, a Postgres that
+# is 15 or newer, and Chromium with a font to write in.
 # Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
 set -euo pipefail
 
@@ -18,6 +18,14 @@ postgres() { # Debian keeps the server's programs out of the PATH
 	return 1
 }
 postgres || packages+=(postgresql)
+chromium() { # by the names that the tests look for
+	local name
+	for name in headless_shell chromium chromium-browser google-chrome google-chrome-stable; do
+		command -v "$name" >/dev/null && return
+	done
+	return 1
+}
+chromium || packages+=(chromium fonts-dejavu-core)
 [[ ${#packages[@]} -eq 0 ]] && exit 0
 
 if ! command -v apt-get >/dev/null; then

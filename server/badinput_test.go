@@ -75,6 +75,9 @@ func TestBadInput(t *testing.T) {
 		{name: "over 64 KiB", body: func(bank string) string { return wish(bank, `,"reason":"`+strings.Repeat("x", 64<<10)+`"`) }, status: 413, code: "body_too_large"},
 		{name: "no JSON", body: func(string) string { return `{"ach_relationship_id":` }, status: 400, code: "malformed_body"},
 		{name: "a JSON list", body: func(string) string { return `[]` }, status: 422, code: "invalid_request"},
+		{name: "a bank twice", body: func(bank string) string {
+			return `{"ach_relationship_id":"99999999-2222-4333-8444-555555555555",` + strings.TrimPrefix(wish(bank), "{")
+		}, status: 400, code: "malformed_body", at: []string{"body"}},
 		{name: "no body", body: func(string) string { return "" }, status: 400, code: "malformed_body"},
 		{name: "a form", header: []string{"Content-Type", "application/x-www-form-urlencoded"}, status: 415, code: "unsupported_media_type"},
 		{name: "no key", header: []string{"X-API-Key", ""}, status: 401, code: "no_key"},

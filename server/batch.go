@@ -130,8 +130,8 @@ func (s *server) batch(ctx context.Context, in *batchInput, validate func(any) [
 		return nil, notJSON()
 	}
 	var whole any
-	if err := json.Unmarshal(in.RawBody, &whole); err != nil {
-		return nil, malformed().because(err)
+	if err := readJSON(in.RawBody, &whole); err != nil {
+		return nil, fromHuma(http.StatusBadRequest, "", &huma.ErrorDetail{Location: "body", Message: err.Error()})
 	}
 	spoiled, err := sortFaults(validate(whole))
 	if err != nil {

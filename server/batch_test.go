@@ -24,15 +24,15 @@ import (
 )
 
 // next keeps the bite that was asked for last.
-type next struct{ bite *tasks.Batch }
+type next struct{ bite *tasks.Bite }
 
 func (n *next) Schedule(context.Context, closure.Closure) error { return nil }
-func (n *next) ScheduleBatch(_ context.Context, b tasks.Batch) error {
+func (n *next) ScheduleBite(_ context.Context, b tasks.Bite) error {
 	n.bite = &b
 	return nil
 }
 
-func (n *next) LookBatch(context.Context, tasks.Batch) (tasks.Seen, error) {
+func (n *next) LookBite(context.Context, tasks.Bite) (tasks.Seen, error) {
 	return tasks.Seen{}, nil
 }
 
@@ -42,7 +42,7 @@ func working(t *testing.T) (b *bench, work func()) {
 	queue := &next{}
 	b = newBench(t, func(o *server.Options) {
 		o.ScheduleBatch = func(ctx context.Context, b ledger.Batch) error {
-			return queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+			return queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		}
 	})
 	client, err := alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: b.sim.Transport()})
@@ -59,7 +59,7 @@ func working(t *testing.T) (b *bench, work func()) {
 			if n == 100 {
 				t.Fatal("the batch never ends")
 			}
-			bite := queue.bite.BatchPayload
+			bite := queue.bite.BitePayload
 			queue.bite = nil
 			must(t, batches.Bite(t.Context(), bite))
 		}

@@ -17,6 +17,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/readiness"
 	"closeout/server"
 )
@@ -112,7 +113,7 @@ func (k *caseOf) whole(last string) {
 
 func (k *caseOf) path() string { return "/api/account-closure/case-file/" + k.account }
 
-func (k *caseOf) file(key string) (f server.CaseFile, text string) {
+func (k *caseOf) file(key string) (f desk.CaseFile, text string) {
 	k.tb.Helper()
 	a := k.do("GET", k.path(), "", "X-API-Key", key)
 	if a.status != 200 || a.header.Get("Content-Type") != "application/json" {
@@ -299,7 +300,7 @@ func TestACaseFilesPage(t *testing.T) {
 			t.Error("the page has styles of its own, or loads something")
 		}
 	}
-	var f server.CaseFile
+	var f desk.CaseFile
 	k.do("GET", k.path(), "", "Accept", "application/json, text/html;q=0.5").into(&f)
 	k.do("GET", k.path()+"?format=json", "", "Accept", "text/html").into(&f)
 	k.do("GET", k.path(), "", "Accept", "*/*").into(&f)

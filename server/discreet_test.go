@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"closeout/closure"
 	"closeout/server"
 )
 
@@ -27,6 +28,21 @@ func TestOperatorsWordsAreForOperators(t *testing.T) {
 			}
 		}
 		return out
+	}
+	// What everything is held for is said on each closure that waits for it.
+	why := closure.Reasons[closure.ServiceHeld].Title + ": suspected fraud"
+	c, err := k.ledger.Get(t.Context(), k.c.ID)
+	if err == nil {
+		_, err = k.ledger.Save(t.Context(), c, closure.Looked(c.UpdatedAt, closure.Park(0, closure.ServiceHeld, why), closure.Look{}, nil), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if paths := seen(readOnly); len(paths) > 0 {
+		t.Errorf("while everything is held a reader sees the words at %s", strings.Join(paths, ", "))
+	}
+	if paths := seen(secret); len(paths) == 0 {
+		t.Error("while everything is held not even an operator sees the words")
 	}
 	for _, command := range []string{"pause", "resume", "cancel"} {
 		if a := k.do("POST", "/api/account-closure/"+command+at, `{"reason":"suspected fraud"}`); a.status != 200 {

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 )
 
@@ -330,10 +331,10 @@ func (s *server) earlierResume(ctx context.Context, in *earlierCommandInput) (*e
 		p.ClosureID = c.ID
 		return nil, p
 	}
-	out, err := commanded(ctx, s, in.AccountID, named("resume").decision(s.Clock, actor(ctx), earlierReason),
-		func(c closure.Closure, _ []closure.Intent, changed bool) earlierResumed {
-			e := earlierResumed{Success: true, Step: string(c.Phase), Action: "resumed", Status: s.inEarlierWords(c, intents).Status}
-			if !changed {
+	out, err := commanded(ctx, s, in.AccountID, s.command(desk.Resume, earlierReason),
+		func(a desk.After) earlierResumed {
+			e := earlierResumed{Success: true, Step: string(a.Phase), Action: "resumed", Status: s.inEarlierWords(a.Closure, intents).Status}
+			if !a.Changed {
 				e.Action = "none: it is running"
 			}
 			return e
@@ -351,9 +352,9 @@ type earlierCanceled struct {
 type earlierCanceledOutput struct{ Body earlierCanceled }
 
 func (s *server) earlierCancel(ctx context.Context, in *earlierCommandInput) (*earlierCanceledOutput, error) {
-	out, err := commanded(ctx, s, in.AccountID, named("cancel").decision(s.Clock, actor(ctx), earlierReason),
-		func(c closure.Closure, _ []closure.Intent, _ bool) earlierCanceled {
-			return earlierCanceled{true, "The closure is canceled; the account stays open.", c.AccountID, s.Clock.Now()}
+	out, err := commanded(ctx, s, in.AccountID, s.command(desk.Cancel, earlierReason),
+		func(a desk.After) earlierCanceled {
+			return earlierCanceled{true, "The closure is canceled; the account stays open.", a.AccountID, s.Clock.Now()}
 		})
 	return &earlierCanceledOutput{out}, err
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
-	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
 )
@@ -236,7 +236,7 @@ type ClosureEvent struct {
 	Text         string        `json:"text" doc:"What happened, in words. The broker's ids are cut to their ends but for the scope operate"`
 	Phase        closure.Phase `json:"phase" doc:"The phase after it: liquidation, settlement, withdrawal or closing"`
 	State        closure.State `json:"state" doc:"The state after it: running, paused, failed, dead, closed or canceled"`
-	Waiting      *Waiting      `json:"waiting,omitempty" doc:"Why it does not go on, until when, and who must act. With a closure's latest event alone; absent once it is over"`
+	Waiting      *desk.Waiting `json:"waiting,omitempty" doc:"Why it does not go on, until when, and who must act. With a closure's latest event alone; absent once it is over"`
 }
 
 // tell writes an event, as much of it as the key's scopes may see.
@@ -246,14 +246,14 @@ func (w sse) tell(t ledger.Told) error {
 		Text: t.Text, Phase: t.Phase, State: t.State,
 	}
 	if t.Now != nil && !t.State.Ended() {
-		e.Waiting = &Waiting{Reason: t.Now.Reason, Why: t.Now.Why, Until: orNull(t.Now.DueAt), Who: t.Now.Who, Hint: closure.Reasons[t.Now.Reason].Hint}
+		e.Waiting = &desk.Waiting{Reason: t.Now.Reason, Why: t.Now.Why, Until: orNull(t.Now.DueAt), Who: t.Now.Who, Hint: closure.Reasons[t.Now.Reason].Hint}
 	}
 	if w.operator {
 		e.Actor = t.Actor
 	} else {
-		e.Text = withoutIDs(eventWithoutWords(t.Kind, e.Text), t.AccountID, t.ClosureID)
+		e.Text = desk.WithoutIDs(desk.EventWithoutWords(t.Kind, e.Text), t.AccountID, t.ClosureID)
 		if e.Waiting != nil {
-			e.Waiting.Why = withoutIDs(withoutWords(t.Now.Reason, e.Waiting.Why), t.AccountID, t.ClosureID)
+			e.Waiting.Why = desk.WithoutIDs(desk.WithoutWords(t.Now.Reason, e.Waiting.Why), t.AccountID, t.ClosureID)
 		}
 	}
 	data, err := json.Marshal(e)
@@ -261,20 +261,6 @@ func (w sse) tell(t ledger.Told) error {
 		return err
 	}
 	return w.write("id: " + t.ID() + "\nevent: " + oneLine(t.Kind) + "\ndata: " + string(data) + "\n\n")
-}
-
-var uuidInText = regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`)
-
-// withoutIDs cuts the ids in a text to their ends, but for those that the reader has anyway.
-func withoutIDs(text string, known ...string) string {
-	return uuidInText.ReplaceAllStringFunc(text, func(id string) string {
-		for _, k := range known {
-			if strings.EqualFold(id, k) {
-				return id
-			}
-		}
-		return "…" + id[len(id)-6:]
-	})
 }
 
 // oneLine is a text that can't end a field of a stream.

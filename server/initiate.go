@@ -81,7 +81,7 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 	case err != nil:
 		return nil, ledgerProblem(err)
 	case !open.State.Ended():
-		return s.again(ctx, open, bank)
+		return s.again(ctx, open, bank, in.Body, start)
 	}
 	report, err := s.Readiness.Check(ctx, account, bank)
 	if err != nil {
@@ -108,7 +108,7 @@ func (s *server) initiate(ctx context.Context, in *initiateInput) (*initiateOutp
 		return nil, ledgerProblem(err)
 	}
 	if !created { // somebody else asked while the broker was read
-		return s.again(ctx, c, bank)
+		return s.again(ctx, c, bank, in.Body, start)
 	}
 	s.schedule(ctx, c)
 	return &initiateOutput{Status: http.StatusAccepted, Location: jobPath(c), Body: accepted(c)}, nil
@@ -125,8 +125,9 @@ func (s *server) schedule(ctx context.Context, c closure.Closure) {
 	}
 }
 
-// again answers a wish for an account whose closure is open: the same wish is no second closure, another bank is refused.
-func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*initiateOutput, error) {
+// again answers a wish for an account whose closure is open: the same wish is no second closure, another bank is refused. What
+// else was wished for differently stays as it was, and is said.
+func (s *server) again(ctx context.Context, c closure.Closure, bank string, wish InitiateBody, start time.Time) (*initiateOutput, error) {
 	if c.RelationshipID != bank {
 		p := otherBank.problem("The account has an open closure, " + c.Confirmation + ", that pays to another bank.").
 			hinting("Cancel it while nothing irreversible was sent, then initiate again. Afterwards only an operator can have another bank paid, by resolve with relink_bank.")
@@ -140,6 +141,12 @@ func (s *server) again(ctx context.Context, c closure.Closure, bank string) (*in
 	message := "The closure is open already."
 	if c.State != closure.Running {
 		message = fmt.Sprintf("The closure is open already and %s: %s.", c.State, discreet(ctx, c).Why)
+	}
+	if p := closure.Priority(wish.Priority); p != "" && p != c.Priority {
+		message += " Its priority stays " + string(c.Priority) + "."
+	}
+	if !start.IsZero() && !start.Truncate(time.Second).Equal(c.NotBefore.Truncate(time.Second)) {
+		message += " Its start stays as it was asked for at first."
 	}
 	out := s.initiated(c, s.Readiness.Expect(c, intents), message)
 	return &initiateOutput{Status: http.StatusOK, Location: jobPath(c), Body: out}, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/readiness"
 )
@@ -90,7 +91,7 @@ func (s *server) list(ctx context.Context, in *listInput) (*listOutput, error) {
 		c, ok := parseCursor(in.Cursor, digest)
 		if at, id, _ := strings.Cut(c, " "); ok {
 			micros, err := strconv.ParseInt(at, 10, 64)
-			p.After, ok = ledger.Position{CreatedAt: time.UnixMicro(micros), ID: id}, err == nil && uuidForm.MatchString(id)
+			p.After, ok = ledger.Position{At: time.UnixMicro(micros), ID: id}, err == nil && uuidForm.MatchString(id)
 		}
 		if !ok {
 			return nil, cursorProblem()
@@ -118,7 +119,7 @@ func listed(c closure.Closure) Listed {
 		JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation, BatchID: c.BatchID, Phase: c.Phase, State: c.State, Status: c.JobStatus(),
 		Reason: c.Reason, Why: c.Why, Who: c.Who, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, EndedAt: orNull(c.EndedAt),
 	}
-	if w := waitingOf(c); w != nil {
+	if w := desk.WaitingOf(c); w != nil {
 		l.Why, l.Until = w.Why, w.Until
 	}
 	if d, err := decimal.NewFromString(c.Memo.Paid); err == nil {
@@ -127,10 +128,7 @@ func listed(c closure.Closure) Listed {
 	return l
 }
 
-var (
-	ageForm    = regexp.MustCompile(`^([0-9]{1,6})([mhd])$`)
-	reasonForm = regexp.MustCompile(`^[a-z0-9_]*$`)
-)
+var ageForm = regexp.MustCompile(`^([0-9]{1,6})([mhd])$`)
 
 // filter is the ledger's filter, or the problem with what the schema can't say.
 func (s *server) filter(in Filters) (ledger.Filter, error) {
@@ -154,7 +152,7 @@ func (s *server) filter(in Filters) (ledger.Filter, error) {
 			}
 		}
 	}
-	if !reasonForm.MatchString(in.Reason) {
+	if _, known := closure.Reasons[f.Reason]; !known && in.Reason != "" {
 		p.Errors = append(p.Errors, Fault{Location: "query.reason", Message: "must be the code of a reason, such as bank_gone"})
 	}
 	if len(p.Errors) > 0 {

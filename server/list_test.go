@@ -167,7 +167,7 @@ func TestListRefusesWhatItCannotAnswer(t *testing.T) {
 	}
 	for _, query := range []string{
 		"status=nonsense", "phase=selling", "limit=0", "limit=201", "limit=many", "account_id=jane@example.test", "older_than=soon", "older_than=-5d", "older_than=5y",
-		"created_after=yesterday", "reason=Bank", "reason=%27", "order=by%20name", "state=failed", "q=ab", "cursor=" + strings.Repeat("x", 301),
+		"created_after=yesterday", "reason=Bank", "reason=nope", "reason=%27", "order=by%20name", "state=failed", "q=ab", "cursor=" + strings.Repeat("x", 301),
 	} {
 		if p := b.do("GET", "/api/account-closure?"+query, "").problem(422, "invalid_request"); len(p.Errors) == 0 {
 			t.Errorf("%s: errors says nothing", query)

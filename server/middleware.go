@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ const maxBody = 64 << 10
 type entry struct {
 	requestID string
 	key       string // the name of the API key
+	route     string // of a page of the console
+	who       string // is signed in there
 	scopes    []Scope
 	reserved  *ledger.Reservation // of its Idempotency-Key; nil: it has none
 	code      string              // of the problem answered
@@ -39,6 +42,13 @@ func entryOf(ctx context.Context) *entry {
 		return e
 	}
 	return &entry{}
+}
+
+// Seen notes for a request's line in the log which page of the console it was for, and who asked. It gives the request's id.
+func Seen(ctx context.Context, route, who string) (requestID string) {
+	e := entryOf(ctx)
+	e.route, e.who = route, who
+	return e.requestID
 }
 
 var (
@@ -72,7 +82,10 @@ func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
 		"method": c.Request.Method, "route": c.FullPath(), "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
 	}
 	if fields["route"] == "" {
-		fields["route"] = "none"
+		fields["route"] = cmp.Or(e.route, "none")
+	}
+	if e.who != "" {
+		fields["who"] = e.who
 	}
 	if e.key != "" {
 		fields["key"] = e.key
@@ -132,16 +145,11 @@ func headers(c *gin.Context) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	csp := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-	if monitored(c.Request) { // asynqmon's two pages of inline script; its fonts from elsewhere stay out
-		csp = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
-	}
 	if under(c.Request, DocsPath) {
 		csp = docsPolicy
 	}
 	h.Set("Content-Security-Policy", csp)
-	if !strings.HasPrefix(c.Request.URL.Path, MonitoringPath+"/static/") {
-		h.Set("Cache-Control", "no-store")
-	}
+	h.Set("Cache-Control", "no-store")
 }
 
 func under(r *http.Request, prefix string) bool {
@@ -151,21 +159,14 @@ func under(r *http.Request, prefix string) bool {
 // keyed says whether the address wants an API key.
 func keyed(r *http.Request) bool { return under(r, "/api") || under(r, earlierBase) }
 
-func monitored(r *http.Request) bool { return under(r, MonitoringPath) }
-
 // guard asks for a key by the address and not by the route, so that no route under /api, or where the earlier system had its
-// own, can be added without one, and
-// nobody without a key learns which there are.
+// own, can be added without one, and nobody without a key learns which there are.
 func (s *server) guard(c *gin.Context) {
 	r := c.Request
-	api := keyed(r)
-	if !api && !monitored(r) {
+	if !keyed(r) {
 		return
 	}
 	presented := presentedKey(r)
-	if presented == "" && !api { // a browser asks its user for a name and a password: any name will do
-		_, presented, _ = r.BasicAuth()
-	}
 	e := entryOf(r.Context())
 	var ok bool
 	if e.key, e.scopes, ok = s.Keys.who(presented); ok {
@@ -182,11 +183,7 @@ func (s *server) guard(c *gin.Context) {
 		s.ring.used(r.Context(), k.id)
 		return
 	}
-	if api {
-		c.Header("WWW-Authenticate", `Bearer realm="closeout"`)
-	} else {
-		c.Header("WWW-Authenticate", `Basic realm="closeout: any name, and an API key as the password", charset="UTF-8"`)
-	}
+	c.Header("WWW-Authenticate", `Bearer realm="closeout"`)
 	p := wrongKey.problem("The API key is not one of this service's.").hinting("Check the key for a cut or a stray blank, and whether it is meant for this environment.")
 	if ok { // whoever has it has had a good key: that it is one no more helps them little, and its owner much
 		p = revokedKey.problem("The API key " + k.name + " was revoked.").hinting("Ask who runs this service for a new one.")
@@ -239,8 +236,12 @@ func (s *server) limit(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, largest)
 }
 
-// sameSite refuses what a page of another site makes a browser send along with a remembered password.
+// sameSite refuses what a page of another site makes a browser send along with a remembered password. The console has its
+// own check, and its own words.
 func sameSite(c *gin.Context) {
+	if !keyed(c.Request) {
+		return
+	}
 	if err := http.NewCrossOriginProtection().Check(c.Request); err != nil {
 		crossOrigin.problem("A page of another site may not do this.").
 			hinting("Ask from your own server, and keep the key there.").because(err).write(c.Writer, c.Request)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/readiness"
 )
 
@@ -33,7 +34,7 @@ type Progress struct {
 	ExpectedFinish *time.Time      `json:"expected_finish" doc:"Null where nobody can tell"`
 	FinishedAt     *time.Time      `json:"finished_at" doc:"When it was closed or canceled"`
 	Steps          []Step          `json:"steps" doc:"The phases, in their order"`
-	Waiting        *Waiting        `json:"waiting" doc:"Why it does not go on; null once it is over"`
+	Waiting        *desk.Waiting   `json:"waiting" doc:"Why it does not go on; null once it is over"`
 	Money          readiness.Money `json:"money"`
 	Failures       int             `json:"failures" doc:"Errors in a row"`
 	LastError      string          `json:"last_error,omitempty" doc:"The error of the last try, in words; absent if it went well"`
@@ -66,15 +67,6 @@ type Step struct {
 	State string        `json:"state" enum:"done,current,todo" doc:"done, current or todo"`
 }
 
-// Waiting is why a closure does not go on, until when, and who can change that.
-type Waiting struct {
-	Reason closure.Reason `json:"reason" doc:"Stable"`
-	Why    string         `json:"why"`
-	Until  *time.Time     `json:"until" doc:"When it looks again; null if it has stopped"`
-	Who    closure.Who    `json:"who_must_act" doc:"customer, operator or broker; empty if time will do"`
-	Hint   string         `json:"hint,omitempty" doc:"What they can do"`
-}
-
 type progressOutput struct{ Body Progress }
 
 func (s *server) progress(ctx context.Context, in *accountInput) (*progressOutput, error) {
@@ -90,7 +82,7 @@ func (s *server) progressOf(c closure.Closure, intents []closure.Intent) Progres
 	p := Progress{
 		AccountID: c.AccountID, CurrentStep: earlierStep(c), Completed: c.Phase.Number() - 1, Total: len(closure.Road),
 		Estimated: inWords(c, finish), LastUpdated: c.UpdatedAt, Confirmation: c.Confirmation, InitiatedAt: c.CreatedAt,
-		JobID: c.ID, Phase: c.Phase, State: c.State, ExpectedFinish: orNull(finish), Waiting: waitingOf(c),
+		JobID: c.ID, Phase: c.Phase, State: c.State, ExpectedFinish: orNull(finish), Waiting: desk.WaitingOf(c),
 		Money: readiness.MoneyOf(c, intents), Failures: c.Failures, LastError: c.LastError,
 	}
 	p.Details = StatusDetails{AccountStatus: "pending_closure", Text: c.Why, Ready: c.State == closure.Running && !c.DueAt.After(s.Clock.Now())}
@@ -117,20 +109,6 @@ func (s *server) progressOf(c closure.Closure, intents []closure.Intent) Progres
 		p.Steps = append(p.Steps, Step{step.Phase, step.Does, state})
 	}
 	return p
-}
-
-func waitingOf(c closure.Closure) *Waiting {
-	if c.State.Ended() {
-		return nil
-	}
-	w := &Waiting{Reason: c.Reason, Why: c.Why, Who: c.Who, Hint: closure.Reasons[c.Reason].Hint}
-	if c.State == closure.Running {
-		w.Until = orNull(c.DueAt)
-		if c.Failures > 0 {
-			w.Why += "; the last try ended with an error and is repeated: " + c.LastError
-		}
-	}
-	return w
 }
 
 // earlierStep is the name that the earlier system's clients know for where a closure is.

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,15 +48,12 @@ func TestAKeyOfTheLedgersLetsIn(t *testing.T) {
 	}
 }
 
-// TestScopes: what each scope may do, and what it is told of the rest. A route of gin's alone is an operator's.
+// TestScopes: what each scope may do, and what it is told of the rest.
 func TestScopes(t *testing.T) {
-	b := newBench(t, func(o *server.Options) {
-		o.Monitoring = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	})
+	b := newBench(t)
 	id, bank := b.account(sim.Spec{})
 	initiate := [3]string{"POST", "/api/account-closure/initiate/" + id, wish(bank)}
 	progress := [3]string{"GET", "/api/account-closure/progress/" + id}
-	monitoring := [3]string{"GET", "/monitoring/"}
 	nothing := [3]string{"GET", "/api/nothing"}
 	secrets := map[server.Scope]string{}
 	for name, scope := range map[string]server.Scope{"none": "", "reader": server.ScopeRead, "writer": server.ScopeWrite, "ann": server.ScopeOperate} {
@@ -73,13 +69,10 @@ func TestScopes(t *testing.T) {
 		{"", nothing, 404, ""},
 		{server.ScopeRead, initiate, 403, server.ScopeWrite},
 		{server.ScopeRead, progress, 404, ""}, // there is none
-		{server.ScopeRead, monitoring, 403, server.ScopeOperate},
 		{server.ScopeWrite, progress, 403, server.ScopeRead},
-		{server.ScopeWrite, monitoring, 403, server.ScopeOperate},
 		{server.ScopeWrite, initiate, 202, ""},
 		{server.ScopeOperate, initiate, 200, ""},
 		{server.ScopeOperate, progress, 200, ""},
-		{server.ScopeOperate, monitoring, 204, ""},
 	} {
 		a := b.do(tc.ask[0], tc.ask[1], tc.ask[2], "X-API-Key", secrets[tc.scope])
 		if a.status != tc.status {
@@ -93,11 +86,6 @@ func TestScopes(t *testing.T) {
 				b.untouched(id)
 			}
 		}
-	}
-	basic := func(secret string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte("ann:"+secret)) }
-	b.do("GET", "/monitoring/", "", "X-API-Key", "", "Authorization", basic(secrets[server.ScopeRead])).problem(403, "scope_missing")
-	if a := b.do("GET", "/monitoring/", "", "X-API-Key", "", "Authorization", basic(secrets[server.ScopeOperate])); a.status != 204 {
-		t.Errorf("an operator's browser: %d %s", a.status, a.text)
 	}
 }
 

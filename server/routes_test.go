@@ -3,7 +3,6 @@ package server_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"flag"
 	"net/http"
@@ -14,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/hibiken/asynq"
-	"github.com/hibiken/asynqmon"
 	"github.com/shopspring/decimal"
 
 	"closeout/alpaca"
@@ -257,40 +253,13 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-func TestMonitoring(t *testing.T) {
-	b := newBench(t, func(o *server.Options) {
-		o.Monitoring = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("at " + r.URL.Path)) })
-	})
-	basic := func(password string) string {
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:"+password))
-	}
-	for _, path := range []string{"/monitoring", "/monitoring/", "/monitoring/queues/x"} {
-		for _, header := range [][]string{{}, {"X-API-Key", "", "Authorization", "Bearer " + secret}, {"X-API-Key", "", "Authorization", basic(secret)}} {
-			a := b.do("GET", path, "", header...)
-			if a.status != 200 || a.text != "at "+path || !strings.Contains(a.header.Get("Content-Security-Policy"), "script-src 'self' 'unsafe-inline'") {
-				t.Errorf("%s answered %d %s", path, a.status, a.text)
-			}
-		}
-		a := b.do("GET", path, "", "X-API-Key", "")
-		a.problem(401, "no_key")
-		if !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic ") {
-			t.Errorf("a browser is not asked for a password: %q", a.header.Get("WWW-Authenticate"))
-		}
-		b.do("GET", path, "", "X-API-Key", "", "Authorization", basic("guess")).problem(401, "wrong_key")
-		b.do("POST", path, "", "X-API-Key", "", "Authorization", basic(secret), "Sec-Fetch-Site", "cross-site").problem(403, "cross_origin")
-	}
-	if a := b.do("GET", "/monitoringx", ""); a.status != 404 {
-		t.Errorf("/monitoringx answered %d", a.status)
-	}
-}
-
 func TestPanic(t *testing.T) {
 	b := newBench(t, func(o *server.Options) {
-		o.Monitoring = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("kaboom") })
+		o.Console = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("kaboom") })
 		o.Readiness = &meanwhile{Readiness: o.Readiness, do: func(string) { panic("kaboom") }}
 	})
 	id, bank := b.account(sim.Spec{})
-	for _, a := range []answer{b.do("GET", "/monitoring/", ""), b.initiate(id, wish(bank))} {
+	for _, a := range []answer{b.do("GET", "/a/page", ""), b.initiate(id, wish(bank))} {
 		p := a.problem(500, "internal")
 		if strings.Contains(a.text, "kaboom") || !strings.Contains(b.log.String(), `"error":"panic: kaboom"`) || !strings.Contains(b.log.String(), p.RequestID) {
 			t.Errorf("answered %s, logged %s", a.text, b.log)
@@ -306,28 +275,5 @@ func TestHeaders(t *testing.T) {
 		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("X-Frame-Options") != "DENY" || !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("X-Request-ID") == "" {
 			t.Errorf("%s: %v", path, h)
 		}
-	}
-}
-
-// TestAsynqmon: the real one works behind the key, and its pages may load what they need.
-func TestAsynqmon(t *testing.T) {
-	redis := miniredis.RunT(t)
-	mon := asynqmon.New(asynqmon.Options{RootPath: "/monitoring", RedisConnOpt: asynq.RedisClientOpt{Addr: redis.Addr()}, ReadOnly: true})
-	t.Cleanup(func() { _ = mon.Close() })
-	b := newBench(t, func(o *server.Options) { o.Monitoring = mon })
-	page := b.do("GET", "/monitoring/", "")
-	if page.status != 200 || !strings.Contains(page.text, "<html") {
-		t.Fatalf("answered %d %s", page.status, page.text)
-	}
-	if a := b.do("GET", "/monitoring/api/queues", ""); a.status != 200 || !strings.Contains(a.text, "queues") {
-		t.Errorf("its API answered %d %s", a.status, a.text)
-	}
-	if a := b.do("POST", "/monitoring/api/queues/account_closure:pause", ""); a.status != 405 {
-		t.Errorf("a read-only page paused a queue: %d", a.status)
-	}
-	_, script, found := strings.Cut(page.text, `src="`)
-	script, _, _ = strings.Cut(script, `"`)
-	if a := b.do("GET", script, ""); !found || a.status != 200 || a.header.Get("Cache-Control") == "no-store" {
-		t.Errorf("its script %q answered %d, Cache-Control %q", script, a.status, a.header.Get("Cache-Control"))
 	}
 }

@@ -15,19 +15,16 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/live"
 	"closeout/readiness"
 	"closeout/tasks"
 )
 
-// MonitoringPath is where Options.Monitoring is served.
-const MonitoringPath = "/monitoring"
-
 // Readiness is what the server knows of the broker; a readiness.Checker has it.
 type Readiness interface {
-	Check(ctx context.Context, account, relationship string) (readiness.Report, error)
-	Transfers(ctx context.Context, account string) ([]readiness.Transfer, error)
+	desk.Readiness
 	Finish(r readiness.Report, start time.Time) time.Time
 	Expect(c closure.Closure, intents []closure.Intent) time.Time
 }
@@ -52,8 +49,8 @@ type Options struct {
 	// Queues says how much is in the queues. Nil: nobody can tell.
 	Queues func(context.Context) ([]tasks.Size, error)
 
-	// Monitoring is served below MonitoringPath, behind the same keys; it must expect that prefix. Nil: there is none.
-	Monitoring http.Handler
+	// Console answers whatever is no address of the API's: the operators' pages. Nil: there are none.
+	Console http.Handler
 
 	// Live tells what happens. Nil means one of the server's own; the handler's Hangup closes it.
 	Live *live.Hub
@@ -72,6 +69,7 @@ type Options struct {
 
 type server struct {
 	Options
+	desk    *desk.Desk
 	rules   rules
 	earlier map[string]EarlierPath // by method and route, as rules
 	ring    *ring
@@ -102,6 +100,7 @@ func New(o Options) (http.Handler, error) {
 		o.Live = live.NewHub(live.Options{Feed: o.Ledger, Log: o.Log})
 	}
 	s := &server{Options: o, rules: rules{}, earlier: map[string]EarlierPath{}, ring: &ring{ledger: o.Ledger}}
+	s.desk = &desk.Desk{Ledger: o.Ledger, Readiness: o.Readiness, Schedule: s.schedule, Clock: o.Clock, Policy: o.Policy, Way: way}
 
 	r := gin.New()
 	r.RedirectTrailingSlash = false // a redirect answers in HTML, and loses a POST's key
@@ -109,8 +108,13 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
+		if o.Console != nil && !keyed(c.Request) {
+			c.Status(http.StatusOK) // gin has put down a 404
+			o.Console.ServeHTTP(c.Writer, c.Request)
+			return
+		}
 		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
 	})
 	r.NoMethod(func(c *gin.Context) {
@@ -119,10 +123,6 @@ func New(o Options) (http.Handler, error) {
 		p.allow = allow
 		p.write(c.Writer, c.Request)
 	})
-	if o.Monitoring != nil {
-		r.Any(MonitoringPath, gin.WrapH(o.Monitoring))
-		r.Any(MonitoringPath+"/*any", gin.WrapH(o.Monitoring))
-	}
 	api := humagin.New(r, s.config())
 	s.register(api)
 	s.registerEarlier(api, r)
@@ -140,6 +140,18 @@ type door struct {
 	http.Handler
 	live *live.Hub
 }
+
+// ServeHTTP answers HEAD, where anybody may ask, as GET without what it would say, which is how monitors and browsers ask.
+func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead && slices.Contains(forAll, r.URL.Path) {
+		r = r.WithContext(r.Context()) // a copy
+		r.Method = http.MethodGet
+	}
+	d.Handler.ServeHTTP(w, r)
+}
+
+// forAll are the addresses that want no key.
+var forAll = []string{"/health", "/ready", DocsPath, "/openapi.json"}
 
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
 func (d door) Hangup() { d.live.Close() }
@@ -173,6 +185,7 @@ func (s *server) config() huma.Config {
 	cfg.Info.Description = "Closes Alpaca Broker API accounts: sells what they hold, waits for settlement, pays the customer out by ACH, closes the account.\n\n" +
 		"Sums are strings of dollars with two places; times are RFC 3339. Errors are RFC 9457 problems with a stable `code`; each answer carries an `X-Request-ID`."
 	cfg.CreateHooks = nil
+	cfg.Formats = formats()
 	cfg.OnAddOperation = append(cfg.OnAddOperation, s.rules.learn)
 	cfg.DocsPath, cfg.SchemasPath = "", ""
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -189,7 +202,7 @@ func (s *server) config() huma.Config {
 	return cfg
 }
 
-// register is the table of contents. The console and asynqmon stand beside it.
+// register is the table of contents. The console stands beside it.
 func (s *server) register(api huma.API) {
 	closures, service := []string{"Closures"}, []string{"Service"}
 	open := []map[string][]string{{}}

@@ -12,59 +12,60 @@ import (
 	"closeout/closure"
 )
 
-// The task types of a batch's bites.
+// The task types of bites: of work for many accounts that is carried out in parts.
 const (
-	BatchChecks = "batch:check" // accounts are looked at
-	BatchStarts = "batch:start" // closures are started
+	BatchChecks = "batch:check"   // accounts are looked at
+	BatchStarts = "batch:start"   // closures are started
+	Redrives    = "redrive:retry" // closures that have stopped are resumed
 )
 
-// BatchPayload is all that a bite's task carries. Nothing of the customers is in it.
-type BatchPayload struct {
-	BatchID string `json:"batch_id"`
-	Version int64  `json:"version"`
+// BitePayload is all that a bite's task carries: whose it is, and at which version. Nothing of the customers is in it.
+type BitePayload struct {
+	BatchID   string `json:"batch_id,omitempty"`
+	RedriveID string `json:"redrive_id,omitempty"`
+	Version   int64  `json:"version"`
 }
+
+// Of is the id of what the bite is of.
+func (p BitePayload) Of() string { return p.BatchID + p.RedriveID }
 
 // ID is the task's ID.
-func (p BatchPayload) ID() string { return fmt.Sprintf("%s/%d", p.BatchID, p.Version) }
+func (p BitePayload) ID() string { return fmt.Sprintf("%s/%d", p.Of(), p.Version) }
 
-// Batch is the next bite of a batch.
-type Batch struct {
-	BatchPayload
-	Starts bool
-	DueAt  time.Time // machine time
+// Bite is the next part of a batch or of a redrive.
+type Bite struct {
+	BitePayload
+	Type  string
+	DueAt time.Time // machine time
 }
 
-// batchQueue carries all bites: they come behind everything that is urgent or usual.
-var batchQueue = QueueFor(closure.Bulk)
+// biteQueue carries all bites: they come behind everything that is urgent or usual.
+var biteQueue = QueueFor(closure.Bulk)
 
-// ParseBatchPayload reads a bite's payload.
-func ParseBatchPayload(b []byte) (BatchPayload, error) {
-	var p BatchPayload
+// ParseBitePayload reads a bite's payload.
+func ParseBitePayload(b []byte) (BitePayload, error) {
+	var p BitePayload
 	if err := json.Unmarshal(b, &p); err != nil {
 		return p, fmt.Errorf("read task payload: %w", err)
 	}
-	if p.BatchID == "" || p.Version < 1 {
-		return p, fmt.Errorf("read task payload: batch_id and version must both be given")
+	if (p.BatchID == "") == (p.RedriveID == "") || p.Version < 1 {
+		return p, fmt.Errorf("read task payload: batch_id or redrive_id, and version, must be given")
 	}
 	return p, nil
 }
 
-// ScheduleBatch enqueues a bite. ErrConflict: the task is there already.
-func (q *Queue) ScheduleBatch(ctx context.Context, b Batch) error {
-	body, err := json.Marshal(b.BatchPayload)
+// ScheduleBite enqueues a bite. ErrConflict: the task is there already.
+func (q *Queue) ScheduleBite(ctx context.Context, b Bite) error {
+	body, err := json.Marshal(b.BitePayload)
 	if err != nil {
 		return err
 	}
-	kind := BatchChecks
-	if b.Starts {
-		kind = BatchStarts
-	}
-	return q.enqueue(ctx, asynq.NewTask(kind, body), b.ID(), batchQueue, time.Until(b.DueAt))
+	return q.enqueue(ctx, asynq.NewTask(b.Type, body), b.ID(), biteQueue, time.Until(b.DueAt))
 }
 
-// LookBatch says where the task of a bite stands.
-func (q *Queue) LookBatch(ctx context.Context, b Batch) (Seen, error) {
-	return q.look(ctx, batchQueue, b.ID())
+// LookBite says where the task of a bite stands.
+func (q *Queue) LookBite(ctx context.Context, b Bite) (Seen, error) {
+	return q.look(ctx, biteQueue, b.ID())
 }
 
 // enqueue enqueues a task so that it does not run before wait is over: Asynq cuts a due time to whole seconds, so it is

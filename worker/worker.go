@@ -22,8 +22,9 @@ import (
 type Options struct {
 	Redis       redis.UniversalClient // the caller's; RepairAcks must have been called on it
 	Runner      *handlers.Runner
-	Batches     *handlers.Batches // nil: batches are left to other workers
-	Streams     *Streams          // nil: the broker's event streams are not read
+	Batches     *handlers.Batches  // nil: batches are left to other workers
+	Redrives    *handlers.Redrives // nil: bulk retries are, too
+	Streams     *Streams           // nil: the broker's event streams are not read
 	Timing      closure.Timing
 	Concurrency int // visits at once; 0: 20
 
@@ -31,8 +32,12 @@ type Options struct {
 	// warns of is logged. Nil: this Redis needs no question.
 	Fit func(ctx context.Context) (warnings []string, err error)
 
-	// Forget removes up to limit remembered requests whose time is over, and says how many. Each sweep ends with it. Nil: nobody does.
+	// Forget removes up to limit remembered requests and sessions whose time is over, and says how many. Each sweep ends with it.
+	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
+
+	// Beat tells of this worker to people. Nil: it stays unknown beyond what Asynq tells.
+	Beat *Beat
 
 	// Hurry cuts the drain short once it is closed. This field is optional.
 	Hurry <-chan struct{}
@@ -54,6 +59,11 @@ func Mux(r *handlers.Runner) *asynq.ServeMux {
 		mux.HandleFunc(tasks.TypeOf(s.Phase), r.ProcessTask)
 	}
 	return mux
+}
+
+// MuxRedrives routes the bites of bulk retries.
+func MuxRedrives(mux *asynq.ServeMux, d *handlers.Redrives) {
+	mux.HandleFunc(tasks.Redrives, d.ProcessTask)
 }
 
 // MuxBatches routes the bites of batches.
@@ -131,6 +141,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.Batches != nil {
 		MuxBatches(mux, o.Batches)
 	}
+	if o.Redrives != nil {
+		MuxRedrives(mux, o.Redrives)
+	}
 	if err := srv.Start(p.counted(mux)); err != nil {
 		return fmt.Errorf("start asynq: %w", err)
 	}
@@ -139,10 +152,16 @@ func Run(ctx context.Context, o Options) error {
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { sweep(ctx, o) }) })
 	p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { letters(ctx, o) }) }) // apart: a slow mail server must hold up no sweep
 	if o.Batches != nil {
-		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { batches(ctx, o) }) })
+		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { bites(ctx, o, "batches", o.Batches.Sweep) }) })
+	}
+	if o.Redrives != nil {
+		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { bites(ctx, o, "bulk retries", o.Redrives.Sweep) }) })
 	}
 	if o.Streams != nil {
 		p.open.Go(func() { o.Streams.Run(ctx) })
+	}
+	if o.Beat != nil {
+		p.open.Go(func() { o.Beat.run(ctx) })
 	}
 	<-ctx.Done()
 	p.stage.Store(draining)
@@ -238,7 +257,11 @@ func sweep(ctx context.Context, o Options) {
 	if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
 		o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
 	}
+	began := time.Now()
 	s, err := o.Runner.Sweep(ctx)
+	if o.Beat != nil && ctx.Err() == nil {
+		o.Beat.swept(began, s, err)
+	}
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
@@ -250,11 +273,11 @@ func sweep(ctx context.Context, o Options) {
 		return
 	}
 	if err := forget(ctx, o.Forget); err != nil && ctx.Err() == nil {
-		o.Log.WithError(err).Warn("requests of more than a day ago are kept longer; the next sweep goes on")
+		o.Log.WithError(err).Warn("requests of more than a day ago, and sessions that are over, are kept longer; the next sweep goes on")
 	}
 }
 
-// forget removes remembered requests whose day is over, in bites: what is left over waits for the next sweep.
+// forget removes what is over, in bites: what is left over waits for the next sweep.
 func forget(ctx context.Context, some func(context.Context, int) (int, error)) error {
 	const bite, bites = 500, 20
 	for range bites {
@@ -271,8 +294,8 @@ func letters(ctx context.Context, o Options) {
 	}
 }
 
-func batches(ctx context.Context, o Options) {
-	if err := o.Batches.Sweep(ctx); err != nil && ctx.Err() == nil {
-		o.Log.WithError(err).Warn("the sweep of batches stopped early; the next one goes on")
+func bites(ctx context.Context, o Options, of string, sweep func(context.Context) error) {
+	if err := sweep(ctx); err != nil && ctx.Err() == nil {
+		o.Log.WithError(err).Warn("the sweep of " + of + " stopped early; the next one goes on")
 	}
 }

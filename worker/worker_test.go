@@ -54,7 +54,8 @@ func TestBitesAreRouted(t *testing.T) {
 	t.Parallel()
 	mux := asynq.NewServeMux()
 	worker.MuxBatches(mux, &handlers.Batches{Log: silent()})
-	for _, typ := range []string{tasks.BatchChecks, tasks.BatchStarts} {
+	worker.MuxRedrives(mux, &handlers.Redrives{Log: silent()})
+	for _, typ := range []string{tasks.BatchChecks, tasks.BatchStarts, tasks.Redrives} {
 		task := asynq.NewTask(typ, []byte("no payload"))
 		h, pattern := mux.Handler(task)
 		if err := h.ProcessTask(t.Context(), task); pattern != typ || !errors.Is(err, asynq.SkipRetry) {
@@ -178,6 +179,8 @@ func (b *books) Load(ctx context.Context, _ string) (closure.Closure, []closure.
 func (b *books) PutOff(context.Context, time.Time, time.Time, int) ([]closure.Closure, error) {
 	return nil, nil
 }
+
+func (b *books) Released(context.Context, time.Time, int) ([]closure.Closure, error) { return nil, nil }
 
 func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]closure.Closure, error) {
 	if b.asked != nil {

@@ -32,6 +32,7 @@ func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
 		"CLOSEOUT_ACH_DAILY_LIMIT": "lots", "CLOSEOUT_LOG_LEVEL": "shout", "CLOSEOUT_DAY": "20s",
 		"CLOSEOUT_REDIS_URL": "redis://user:hunter2@[", "CLOSEOUT_ALPACA_URL": "ftp://x", "CLOSEOUT_ALPACA_SECRET": "topsecretvalue", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE": "29",
 		"CLOSEOUT_API_KEYS": "client=short", "CLOSEOUT_API_RATE": "5", "CLOSEOUT_DATABASE_URL": "mysql://root:hunter2@db/x", "CLOSEOUT_ACCOUNT_STATUS": "user_onboarding",
+		"CLOSEOUT_PUBLIC_URL": "http://closeout.firm.example/path", "CLOSEOUT_OPERATORS": "ann:hunter2", "CLOSEOUT_OIDC_ISSUER": "http://accounts.firm.example", "CLOSEOUT_OIDC_CLAIM": " ", "CLOSEOUT_OIDC_VIEWERS": " ,",
 	}, "server")
 	if status != 2 {
 		t.Errorf("status %d, want 2", status)
@@ -39,7 +40,8 @@ func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
 	for _, setting := range []string{
 		"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_SETTLEMENT_POLL", "CLOSEOUT_WITHDRAWAL_LIMIT", "CLOSEOUT_ACH_DAILY_LIMIT", "CLOSEOUT_LOG_LEVEL",
 		"CLOSEOUT_DAY", "CLOSEOUT_REDIS_URL", "CLOSEOUT_DATABASE_URL", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ALPACA_KEY", "CLOSEOUT_API_KEYS",
-		"CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "CLOSEOUT_API_RATE",
+		"CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "CLOSEOUT_API_RATE", "CLOSEOUT_PUBLIC_URL", "CLOSEOUT_OPERATORS", "CLOSEOUT_OIDC_ISSUER",
+		"CLOSEOUT_OIDC_CLIENT_ID", "CLOSEOUT_OIDC_CLIENT_SECRET", "CLOSEOUT_OIDC_CLAIM", "CLOSEOUT_OIDC_OPERATORS, CLOSEOUT_OIDC_VIEWERS",
 	} {
 		if !strings.Contains(said, setting+":") {
 			t.Errorf("%s is wrong and not named:\n%s", setting, said)
@@ -90,7 +92,7 @@ func TestLiveRefusesWhatMakesADemo(t *testing.T) {
 		if status != 2 {
 			t.Errorf("status %d: %s", status, said)
 		}
-		for _, what := range []string{"simulator", "miniredis", `key "dev"`, "scaled clock"} {
+		for _, what := range []string{"simulator", "miniredis", `key "dev"`, "scaled clock", "whoever clicks"} {
 			if !strings.Contains(said, what) {
 				t.Errorf("%s is not named:\n%s", what, said)
 			}

@@ -18,6 +18,7 @@ import (
 	"closeout/alpaca"
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/console"
 	"closeout/server"
 	"closeout/worker"
 )
@@ -97,7 +98,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	defer func() { _ = p.close() }()
-	h, err := p.handler(server.DevKeys(), server.DefaultRate)
+	h, err := p.handler(server.DevKeys(), server.DefaultRate, console.SignIn{PublicURL: "http://" + apiLn.Addr().String(), OneClick: true})
 	if err != nil {
 		return err
 	}
@@ -132,6 +133,7 @@ func (c *devCmd) check(env closure.Environment, bad *complaints) {
 		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev runs on miniredis, which forgets; it is refused with the live environment")
 		bad.add("CLOSEOUT_ENVIRONMENT", `closeout dev accepts the API key "dev"; it is refused with the live environment`)
 		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev runs on a scaled clock; it is refused with the live environment")
+		bad.add("CLOSEOUT_ENVIRONMENT", "closeout dev lets whoever clicks in as an operator; it is refused with the live environment")
 	}
 	if os.Getenv("CLOSEOUT_DAY") != "" {
 		bad.add("CLOSEOUT_DAY", "closeout dev keeps its clock in its data folder; use --day for the length of a day")

@@ -20,6 +20,8 @@ type keysCmd struct {
 	Create keysCreateCmd `cmd:"" help:"Make a key and print its secret, which is shown this once."`
 	List   keysListCmd   `cmd:"" help:"List the keys: their scopes, who made them, when they were last used."`
 	Revoke keysRevokeCmd `cmd:"" help:"End a key for good; servers refuse it within five seconds."`
+
+	Operator keysOperatorCmd `cmd:"" help:"Ask for a password and print what CLOSEOUT_OPERATORS takes; it needs no ledger."`
 }
 
 // keyStore is where keys are kept: each environment has its own.

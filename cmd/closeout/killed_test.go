@@ -18,6 +18,9 @@ import (
 // kill -9 of the whole demo at five random moments, started again each time: the same ends, each cent paid once by the
 // journal of the simulator, whose accepted mutations are on disk before they are answered.
 func TestRealDemoKilledFiveTimes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
 	bin := built(t)
 	data := t.TempDir()
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any bits will do

@@ -9,15 +9,17 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
 	"closeout/budget"
 	"closeout/closure"
+	"closeout/console"
+	"closeout/desk"
 	"closeout/handlers"
 	"closeout/ledger"
+	"closeout/live"
 	"closeout/mail"
 	"closeout/readiness"
 	"closeout/server"
@@ -96,8 +98,21 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
+	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
+	ready := budgeted{p.checker(), p.budget}
+	pages, err := console.New(console.Options{
+		Ledger: p.ledger, Desk: p.desk(ready), Readiness: ready, Live: hub, System: p.queue, Calendar: p.almanac.Calendar, Clock: p.clock, Policy: p.policy, Seen: server.Seen, Log: p.log, Version: version,
+		SignIn: people, Monitoring: shared{p.rdb},
+		ScheduleRedrive: func(ctx context.Context, r ledger.Redrive) error {
+			return p.queue.ScheduleBite(ctx, handlers.RedriveTask(r))
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	return server.New(server.Options{
+		Console: pages, Live: hub,
 		Ledger: p.ledger, Schedule: p.queue.Schedule, Keys: keys, Limiter: server.NewLimiter(p.rdb, string(p.env), perSecond, p.log), Clock: p.clock, Policy: p.policy, Log: p.log, Version: version,
 		Beside: func(ctx context.Context) map[string]error {
 			found := pingAll(ctx, map[string]ping{"redis": p.queue.Ping})
@@ -107,12 +122,25 @@ func (p *parts) handler(keys server.Keys, perSecond int) (http.Handler, error) {
 			return found
 		},
 		ScheduleBatch: func(ctx context.Context, b ledger.Batch) error {
-			return p.queue.ScheduleBatch(ctx, handlers.BatchTask(b))
+			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
-		Queues:     p.queue.Sizes,
-		Readiness:  budgeted{p.checker(), p.budget},
-		Monitoring: asynqmon.New(asynqmon.Options{RootPath: server.MonitoringPath, RedisConnOpt: shared{p.rdb}, ReadOnly: true}),
+		Queues:    p.queue.Sizes,
+		Readiness: ready,
 	})
+}
+
+// desk is the console's.
+func (p *parts) desk(ready desk.Readiness) *desk.Desk {
+	return &desk.Desk{
+		Ledger: p.ledger, Readiness: ready, Clock: p.clock, Policy: p.policy,
+		Schedule: func(ctx context.Context, c closure.Closure) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			if err := p.queue.Schedule(ctx, c); err != nil {
+				p.log.WithError(err).WithField("closure", c.ID).Warn("a visit cannot be scheduled now; the sweep does it")
+			}
+		},
+	}
 }
 
 func (p *parts) checker() *readiness.Checker {
@@ -137,6 +165,18 @@ func (b budgeted) Check(ctx context.Context, account, relationship string) (read
 	return b.Checker.Check(ctx, account, relationship)
 }
 
+// viewCalls is about how many calls a view of an account takes.
+const viewCalls = 6
+
+// View implements console.Readiness.
+func (b budgeted) View(ctx context.Context, account string) (readiness.View, error) {
+	ctx, err := b.budget.Ask(ctx, account, viewCalls)
+	if err != nil {
+		return readiness.View{}, &readiness.UnreadableError{What: "the account", Err: err}
+	}
+	return b.Checker.View(ctx, account)
+}
+
 // Transfers implements server.Readiness: a list and its empty page.
 func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Transfer, error) {
 	ctx, err := b.budget.Ask(ctx, account, 2)
@@ -147,16 +187,30 @@ func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Tr
 }
 
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
+	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
 	return worker.Options{
-		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log,
+		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log, Visited: beat.Visited,
 		},
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
 		},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
 	}
+}
+
+// standing is the state of the budget in the words that people are shown.
+func standing(s budget.State) tasks.Broker {
+	b := tasks.Broker{
+		Down: string(s.Why), Since: s.Since, PerMinute: s.PerMinute, Backlog: s.Backlog, Alone: s.Alone, Limit: s.Limit, Left: s.Left, Renewed: s.Renewed,
+		Calls: map[string]uint64{"looks": s.Calls[budget.Look], "questions": s.Calls[budget.Asked], "money": s.Calls[budget.Money]}, Held: map[string]uint64{},
+	}
+	for why, n := range s.Held {
+		b.Held[string(why)] = n
+	}
+	return b
 }
 
 // shared hands asynqmon the connection that is there already.

@@ -38,7 +38,7 @@ type world struct {
 	sim      *program
 	data     string // the simulator's folder
 	broker   string // the simulator's address
-	api      string
+	api, key string
 	all      []*program
 }
 
@@ -80,7 +80,7 @@ func built(tb testing.TB) string {
 // demo's. through, if given, says at which address the service's processes find what listens at another.
 func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
 	t.Helper()
-	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t), postgres: servers.StartPostgres(t), data: t.TempDir()}
+	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t), postgres: servers.StartPostgres(t), data: t.TempDir(), key: worldKey}
 	w.database = w.postgres.Database(t)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "CLOSEOUT_") {
@@ -148,7 +148,7 @@ func (w *world) start(args ...string) *program {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if args[0] == "simulator" {
+	if args[0] == "simulator" || args[0] == "dev" {
 		if out, err = p.cmd.StdoutPipe(); err != nil {
 			w.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func (w *world) ask(method, url string, body, into any) int {
 	if err != nil {
 		w.Fatal(err)
 	}
-	req.Header.Set("X-API-Key", worldKey)
+	req.Header.Set("X-API-Key", w.key)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 type serverCmd struct {
 	common
 	remote
+	signIn
 	Addr    string `default:":8000" help:"Where the API listens."`
 	APIKeys string `name:"api-keys" env:"CLOSEOUT_API_KEYS" help:"API keys that may do everything, beside those of closeout keys: name=secret, several with commas."`
 	APIRate int    `name:"api-rate" env:"CLOSEOUT_API_RATE" default:"400" help:"Requests that one key may make in a second, at all servers together, and twice as many at once; a POST counts as ten."`
@@ -23,6 +24,7 @@ func (c *serverCmd) Run(ctx context.Context) error {
 	s := c.common.check(&bad)
 	opts := c.remote.check(&s, &bad)
 	keys := apiKeys(c.APIKeys, &bad)
+	people := c.signIn.check(&bad)
 	if c.APIRate < server.LeastRate || c.APIRate > 1_000_000 {
 		bad.add("CLOSEOUT_API_RATE", "must lie between %d and 1000000, is %d", server.LeastRate, c.APIRate)
 	}
@@ -34,7 +36,7 @@ func (c *serverCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = p.close() }()
-	h, err := p.handler(keys, c.APIRate)
+	h, err := p.handler(keys, c.APIRate, people)
 	if err != nil {
 		return err
 	}
@@ -46,6 +48,9 @@ func (c *serverCmd) Run(ctx context.Context) error {
 		if made, err := p.ledger.APIKeys(ctx); err == nil && len(made) == 0 {
 			s.log.Warn("there is no API key yet, so that nobody can ask for anything: make one by closeout keys create NAME")
 		}
+	}
+	if c.Operators == "" && c.OIDCIssuer == "" {
+		s.log.Info("nobody can sign in at the console yet: its page /signin says what to set")
 	}
 	s.log.WithField("addr", ln.Addr().String()).Info("serving")
 	return serve(ctx, ln, h)

@@ -132,7 +132,7 @@ func (s *show) banner() {
   Closeout, the demo: everything in this one process, on loopback. A day takes %s.
 
     API        %s          (key: dev)
-    Queues     %s/monitoring   (user: any, password: dev)
+    Console    %s          (one click signs you in; Asynq's own is at /monitoring)
     Broker     %s          (simulated)
     Data       %s              (kill this at any time; the next start goes on)
 

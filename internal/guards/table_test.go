@@ -10,12 +10,14 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
-		"EachOfTheBrokersTransfersBelongsToOneIntent|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
+	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
 
@@ -25,10 +27,15 @@ func visiting(test string) catcher {
 	return catcher{"./handlers", "^" + name + "$/^" + sub + "$", ""}
 }
 
+// entering are the tests of the console's door.
+var entering = catcher{"./console", "^(TestASessionHasAToken|TestSessionsEnd|TestWhatASessionRestsOn|TestWhereOneIsLed|TestAViewerMayLook|TestWhoGuesses|TestAnswersThatAreNot|" +
+	"TestPeopleSignIn|TestMonitoringShowsNoTokens)", ""}
+
 const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
 	resolve                   = "closure/resolve.go"
+	redrives, redrive         = "ledger/redrives.go", "closure/redrive.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
 
@@ -55,6 +62,11 @@ var guards = []guard{
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
+	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
+			return err
+		}
+`, ""}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
+	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err
@@ -117,6 +129,12 @@ var guards = []guard{
 	}
 	banks`, `	banks`}}, simulated, "more was paid out than the customer had"},
 	{"no cancelling past the point of no return", []cut{{"closure/apply.go", "		if ch.past {\n			return &NotAllowedError", "		if ch.past && c.State != Running {\n			return &NotAllowedError"}}, simulated, "a cancelled closure has done something irreversible"},
+	{"a bulk retry leaves what has moved", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if still == 0 {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry leaves what its filter does not mean", []cut{{redrives, "if c.Version != row.version || still == 0 {", "if c.Version != row.version {"}}, redriving, "WhatHasMovedIsSkippedAndSaysSo"},
+	{"a bulk retry is no word on a late transfer", []cut{{redrive, "if i.State == IntentLate {", "if i.State == IntentSending {"}}, redriving, "ALateTransferIsNotSeenByARedrive"},
+	{"nothing is retried after an abort", []cut{{redrives, " WHERE id = $1 AND environment = $2 AND state = 'running' RETURNING", " WHERE id = $1 AND environment = $2 RETURNING"}}, redriving, "AfterAnAbortNothingIsResumed"},
+	{"a closure is retried once", []cut{{redrives, `r.redrive_id = $1 AND r.n = $2 AND r.state = 'waiting'"`, `r.redrive_id = $1 AND r.n = $2"`}}, redriving, "EachIsRetriedOnceWhoeverTries"},
+	{"a bulk retry keeps its rate", []cut{{redrives, "if lately >= r.PerMinute {", "if lately > r.PerMinute {"}}, redriving, "NoMoreInAMinuteThanItMay"},
 	{"a write is sent once", []cut{{"alpaca/sender.go", `	if s.used {
 		return nil, nil, errUsed
 	}
@@ -149,7 +167,7 @@ var guards = []guard{
 		{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}, // the look behind it
 	}, visiting("TestAPayoutKeepsToItsBankingDay/WhileTheBooksAreRead"), "was claimed for"},
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
-	{"a command locks the row", []cut{{visits, "		c, err := l.lock(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents", "		c, err := l.get(ctx, tx, id)\n		if err != nil {\n			return err\n		}\n		is, err := l.intents"}}, locking, "the closure has moved on"},
+	{"a command locks the row", []cut{{visits, "	c, err := l.lock(ctx, tx, id)\n	if err != nil {\n		return c, err\n	}\n	is, err := l.intents", "	c, err := l.get(ctx, tx, id)\n	if err != nil {\n		return c, err\n	}\n	is, err := l.intents"}}, locking, "the closure has moved on"},
 	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, visiting("TestPlan/WhatAnotherIntentMadeIsNotAdopted"), "want"},
 	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, visiting("TestPlan/WhatWasListedAtTheClaimIsNotAdopted"), "want"},
 	{"adopt the same sum alone", []cut{{books, " && t.Amount.Valid && t.Amount.Decimal.Equal(i.Amount.Decimal) {", " && t.Amount.Valid {"}}, visiting("TestPlan/AnotherSumIsNotAdopted"), "want"},
@@ -198,4 +216,18 @@ var guards = []guard{
 	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
 	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
 	{"an adopted transfer is no other closure's", []cut{{"ledger/intents.go", "	if err != nil && isUnique(err) {\n		return ErrTaken", "	if err != nil && isUnique(err) {\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
+	{"an ended session stays ended", []cut{{"ledger/people.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
+	{"a sign-in has a token of its own", []cut{{"console/door.go", "errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx))", "errors.Join(d.sessions.Clear(ctx))"}}, entering, "another person has the same token"},
+	{"a session ends for lack of use", []cut{{"console/door.go", " || idle(s.Values[keySeen]) > idleTime", ""}}, entering, "FAIL: TestSessionsEnd/for_lack_of_use"},
+	{"an open page keeps no session", []cut{{"console/door.go", `r.Header.Get("HX-Request") == "" && `, ""}}, entering, "FAIL: TestSessionsEnd/under_an_open_page"},
+	{"what a session rests on", []cut{{"console/door.go", " || !d.stands(s.Values)", ""}}, entering, "the password was changed"},
+	{"one is led back to here alone", []cut{{"console/door.go", `strings.HasPrefix(next, "//") || `, ""}, {"console/door.go", `u.Scheme != "" || u.Host != "" || `, ""}}, entering, "evil.example"},
+	{"a form is of this site", []cut{{"console/console.go", "k.sameSite(k.door.open(k.mux))", "k.door.open(k.mux)"}}, entering, "another site"},
+	{"guesses are counted", []cut{{"console/passwords.go", "return byName && byAddr", "return byName || byAddr"}}, entering, "FAIL: TestWhoGuesses"},
+	{"a sign-in's state", []cut{{"console/oidc.go", `subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.State)) != 1`, `subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(f.State)) > 1`}}, entering, "FAIL: TestAnswersThatAreNotTheProvidersAreRefused/another_state"},
+	{"a sign-in's nonce", []cut{{"console/oidc.go", "subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(f.Nonce)) != 1", "subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(f.Nonce)) > 1"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/another_nonce"},
+	{"a token is for this client", []cut{{"console/oidc.go", "&oidc.Config{ClientID: p.ClientID}", "&oidc.Config{SkipClientIDCheck: true}"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/another_audience"},
+	{"nobody without a group", []cut{{"console/oidc.go", `	return "", errNoRole`, "	_ = errNoRole\n	return Viewer, nil"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/none_of_the_groups"},
+	{"an address that nobody verified is no name", []cut{{"console/oidc.go", "c.Verified != nil && bool(*c.Verified) && strings", "strings"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/a_chosen_address"},
+	{"asynqmon shows no token", []cut{{"console/monitoring.go", `realTask.ReplaceAll(a.body.Bytes(), []byte("$1.$2"))`, "a.body.Bytes()"}}, entering, "is shown in"},
 }

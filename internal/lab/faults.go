@@ -20,9 +20,10 @@ import (
 
 // process is one life of a worker.
 type process struct {
-	rdb  *redis.Client
-	run  *handlers.Runner
-	dead atomic.Bool
+	rdb      *redis.Client
+	run      *handlers.Runner
+	redrives *handlers.Redrives // nil: the lab has none
+	dead     atomic.Bool
 }
 
 // A dead process has no Redis: no ack, no retry, no heartbeat. The connection stays open until its Asynq server has
@@ -145,6 +146,23 @@ func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, 
 	return next, err
 }
 
+// retries puts them around the commits of a bulk retry.
+type retries struct{ points }
+
+func (s retries) MoveRedrive(ctx context.Context, r ledger.Redrive) (ledger.Redrive, error) {
+	s.l.point(s.p, "before move of a redrive")
+	next, err := s.Ledger.MoveRedrive(ctx, r)
+	s.l.point(s.p, "after move of a redrive")
+	return next, err
+}
+
+func (s retries) Retry(ctx context.Context, redrive string, n int) (ledger.Retry, closure.Closure, error) {
+	s.l.point(s.p, "before a retry")
+	row, c, err := s.Ledger.Retry(ctx, redrive, n)
+	s.l.point(s.p, "after a retry")
+	return row, c, err
+}
+
 // queue puts one before and after each enqueue; the one after is also the one before the acknowledgement.
 type queue struct {
 	l *Lab
@@ -160,6 +178,13 @@ func (q queue) Schedule(ctx context.Context, c closure.Closure) error {
 	case q.l.rung <- struct{}{}:
 	default:
 	}
+	return err
+}
+
+func (q queue) ScheduleBite(ctx context.Context, b tasks.Bite) error {
+	q.l.point(q.p, "before schedule of a bite")
+	err := q.Queue.ScheduleBite(ctx, b)
+	q.l.point(q.p, "after schedule of a bite")
 	return err
 }
 

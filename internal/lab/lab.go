@@ -54,6 +54,8 @@ type Options struct {
 
 	Events  bool // the broker's event streams are read
 	Relaxed bool // and looks are put off while they are heard
+
+	Redrives bool // bulk retries are carried out
 }
 
 // Lab is one bench. Make it, and everything that uses it, inside a bubble.
@@ -103,7 +105,9 @@ type Lab struct {
 	streams *worker.Streams
 	relaxed bool
 	deaf    bool
-	quiet   func() // ends the reading of streams
+
+	redrives bool
+	quiet    func() // ends the reading of streams
 }
 
 // New makes a lab and travels to its start.
@@ -118,7 +122,7 @@ func New(tb testing.TB, o Options) *Lab {
 	}
 	time.Sleep(time.Until(at))
 	l := &Lab{
-		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget,
+		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives,
 		Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New(),
 	}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
@@ -221,6 +225,9 @@ func (l *Lab) start() {
 	worker.RepairAcks(p.rdb)
 	p.rdb.AddHook(p)
 	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}
+	if l.redrives {
+		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log}
+	}
 }
 
 // Initiate asks for the closing of a simulator's account, as the server does once it has found it ready.
@@ -332,12 +339,19 @@ func (l *Lab) serve() {
 	l.guard(func() {
 		_, _ = p.run.Sweep(l.TB.Context())
 		_, _ = p.run.Deliver(l.TB.Context())
+		if p.redrives != nil {
+			_ = p.redrives.Sweep(l.TB.Context())
+		}
 	})
 	if p.dead.Load() {
 		return
 	}
 	srv := asynq.NewServerFromRedisClient(p.rdb, l.pace(worker.Config(l.TB.Context(), worker.Options{Redis: p.rdb, Runner: p.run, Timing: l.Timing, Log: l.Log, Concurrency: 4})))
-	if err := srv.Start(worker.Mux(p.run)); err != nil {
+	mux := worker.Mux(p.run)
+	if p.redrives != nil {
+		worker.MuxRedrives(mux, p.redrives)
+	}
+	if err := srv.Start(mux); err != nil {
 		l.TB.Fatal(err)
 	}
 	began := time.Now()
@@ -360,7 +374,7 @@ func (l *Lab) pace(c asynq.Config) asynq.Config {
 	for _, q := range l.peek.SMembers(l.TB.Context(), "asynq:queues").Val() {
 		used[q] = c.Queues[q]
 	}
-	if len(used) > 0 {
+	if len(used) > 0 && !l.redrives { // whose bites put visits into other queues than their own
 		c.Queues = used
 	}
 	return c
@@ -420,6 +434,11 @@ func (l *Lab) next() time.Time {
 	}
 	if c, ok := l.earliest(); ok {
 		first = min(first, float64(c.DueAt.Add(l.Timing.Grace).Unix()+1))
+	}
+	if l.redrives {
+		for _, r := range must(l.Ledger.DueRedrives(l.TB.Context(), time.Now().Add(100_000*time.Hour), 1))(l.TB) {
+			first = min(first, float64(r.DueAt.Add(l.Timing.Grace).Unix()+1))
+		}
 	}
 	if math.IsInf(first, 1) {
 		return time.Now().Add(time.Hour)

@@ -30,6 +30,7 @@ type Postgres struct {
 // nothing by that, only a killed machine would. Settings, "fsync=on", win over that.
 func StartPostgres(tb testing.TB, settings ...string) *Postgres {
 	tb.Helper()
+	needed(tb)
 	bin := postgresBin()
 	if bin == "" {
 		missing(tb, "a Postgres that is 15 or newer")

@@ -24,6 +24,7 @@ type Redis struct {
 // "--maxmemory-policy", "allkeys-lru", and win.
 func StartRedis(tb testing.TB, settings ...string) *Redis {
 	tb.Helper()
+	needed(tb)
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		missing(tb, "redis-server")

@@ -138,13 +138,16 @@ func folder(tb testing.TB, as *syscall.Credential) string {
 	return dir
 }
 
-// missing ends a test for want of a program, with the command that mends it. In a short run, which must need nothing, the
-// test is passed over instead.
+// needed passes a test over in a short run, which must be quick and need nothing.
+func needed(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("needs real servers: not in a short run")
+	}
+}
+
+// missing ends a test for want of a program, with the command that mends it.
 func missing(tb testing.TB, program string) {
 	tb.Helper()
-	const say = "%s is not installed: `make test` installs it as root, or prints the command"
-	if testing.Short() {
-		tb.Skipf(say, program)
-	}
-	tb.Fatalf(say, program)
+	tb.Fatalf("%s is not installed: `make test` installs it as root, or prints the command", program)
 }

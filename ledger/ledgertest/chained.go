@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -28,6 +30,29 @@ func (b *bench) history() closure.Closure {
 const eventsInHistory = 6
 
 var chained = map[string]func(*bench){
+	"ANoteIsAnEventThatMovesNothing": func(b *bench) {
+		c := b.look(b.create("a"), closure.Wait(time.Hour, closure.Selling, "selling"))
+		before := b.state(c.ID)
+		if err := b.l.Note(b.Context(), c.ID, closure.Event{Kind: ledger.Looked, At: c.UpdatedAt, Actor: "operator:ann", Text: "looked"}); err != nil {
+			b.Fatal(err)
+		}
+		after := b.state(c.ID)
+		if n := len(after.Events); n != len(before.Events)+1 || after.Events[n-1].Kind != ledger.Looked || after.Events[n-1].Actor != "operator:ann" || after.Notices != before.Notices {
+			b.Errorf("%+v", after.Events)
+		}
+		after.Closure.Seq, after.Closure.HeadHash = before.Closure.Seq, before.Closure.HeadHash
+		if diff := cmp.Diff(before.Closure, after.Closure); diff != "" {
+			b.Errorf("the row has moved (-before +after)\n%s", diff)
+		}
+		b.look(c, closure.Wait(time.Hour, closure.Selling, "a visit that was in hand goes on"))
+		if err := b.l.Note(b.Context(), "nobody", closure.Event{Kind: ledger.Looked}); !errors.Is(err, ledger.ErrNotFound) {
+			b.Errorf("of no closure: %v", err)
+		}
+		if err := b.open(closure.Live).Note(b.Context(), c.ID, closure.Event{Kind: ledger.Looked}); !errors.Is(err, ledger.ErrNotFound) {
+			b.Errorf("from the other environment: %v", err)
+		}
+	},
+
 	"EveryChangeIsChainedToTheOneBefore": func(b *bench) {
 		c := b.history()
 		evs := b.events(c.ID)

@@ -23,12 +23,15 @@ import (
 type Database struct {
 	URL string
 	SQL *sql.DB
+
+	// Back undoes the migrations after a version.
+	Back func(version int64) error
 }
 
 // Run holds ledgers to the suite. fresh makes an empty database for each test and removes it with the test.
 func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	t.Helper()
-	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed} {
+	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed, signed, boarded, redriven, allHeld} {
 		for name, fn := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -35,7 +35,7 @@ func (b *bench) walk(f ledger.Filter, p ledger.Page, between func()) (ids []stri
 			return ids
 		}
 		last := page[len(page)-1]
-		p.After = ledger.Position{CreatedAt: last.CreatedAt, ID: last.ID}
+		p.After = p.By.Position(last)
 		between()
 	}
 }

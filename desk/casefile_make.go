@@ -1,10 +1,11 @@
-package server
+package desk
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"closeout/closure"
@@ -12,44 +13,64 @@ import (
 	"closeout/readiness"
 )
 
-// fileOf gathers a closure's case file, as much of it as the key's scopes may see.
-func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (CaseFile, error) {
-	c, intents, err := s.Ledger.Load(ctx, c.ID)
+// Record is what the ledger has of a closure, as of one moment.
+type Record struct {
+	closure.Closure
+	Intents []closure.Intent
+	Events  []ledger.Event     // from the first, up to where the chain breaks if it does
+	Broken  *ledger.ChainError // nil: the history is whole
+	Letters []ledger.SentLetter
+}
+
+// Record reads a closure. ErrNotFound: there is none of this id in this environment.
+func (d *Desk) Record(ctx context.Context, id string) (r Record, err error) {
+	if r.Closure, r.Intents, err = d.Ledger.Load(ctx, id); err != nil {
+		return r, err
+	}
+	r.Events, err = d.Ledger.Events(ctx, id)
+	var isBroken bool
+	if r.Broken, isBroken = errors.AsType[*ledger.ChainError](err); err != nil && !isBroken {
+		return r, err
+	}
+	if !isBroken && int64(len(r.Events)) > r.Seq { // it moved in between: the record is of the moment at which its row was read
+		r.Events = r.Events[:r.Seq]
+	}
+	r.Letters, err = d.Ledger.Letters(ctx, id)
+	return r, err
+}
+
+// CaseFile gathers all that is known of a closure.
+func (d *Desk) CaseFile(ctx context.Context, c closure.Closure, operator bool) (CaseFile, error) {
+	r, err := d.Record(ctx, c.ID)
 	if err != nil {
 		return CaseFile{}, err
 	}
-	events, err := s.Ledger.Events(ctx, c.ID)
-	broken, isBroken := errors.AsType[*ledger.ChainError](err)
-	if err != nil && !isBroken {
-		return CaseFile{}, err
-	}
-	if !isBroken && int64(len(events)) > c.Seq { // it moved in between: the file is of the moment at which its row was read
-		events = events[:c.Seq]
-	}
-	letters, err := s.Ledger.Letters(ctx, c.ID)
-	if err != nil {
-		return CaseFile{}, err
-	}
+	return d.File(r, operator), nil
+}
+
+// File writes a record out: for operators everything, for others without what an operator wrote and without the broker's ids.
+func (d *Desk) File(r Record, operator bool) CaseFile {
+	c, events := r.Closure, slices.Clone(r.Events)
 	if !operator {
-		c.Why = withoutWords(c.Reason, c.Why)
+		c.Why = WithoutWords(c.Reason, c.Why)
 		for n := range events {
-			events[n].Text = eventWithoutWords(events[n].Kind, events[n].Text)
+			events[n].Text = EventWithoutWords(events[n].Kind, events[n].Text)
 		}
 	}
 	see := func(text string) string {
 		if operator {
 			return text
 		}
-		return withoutIDs(text, c.ID, c.AccountID)
+		return WithoutIDs(text, c.ID, c.AccountID)
 	}
 	f := CaseFile{
-		WrittenAt: moment(s.Clock.Now()), Environment: c.Environment, JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation,
-		Phase: c.Phase, State: c.State, FinishedAt: momentOrNull(c.EndedAt), Waiting: waitingOf(c),
+		WrittenAt: moment(d.Clock.Now()), Environment: c.Environment, JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation,
+		Phase: c.Phase, State: c.State, FinishedAt: momentOrNull(c.EndedAt), Waiting: WaitingOf(c),
 		Asked: Asked{
 			By: c.Actor, At: moment(c.CreatedAt), Reason: c.Cause, Bank: see(c.RelationshipID), Priority: c.Priority, NotBefore: momentOrNull(c.NotBefore),
 		},
-		Policy: rulesOf(s.Policy), Steps: stays(events, c), Instructions: []Instruction{}, Money: readiness.StatementOf(c, intents),
-		Letters: []SentLetter{}, Commands: []Entry{}, History: []Entry{}, Chain: chainOf(c, events, broken),
+		Policy: rulesOf(d.Policy), Steps: stays(events, c), Instructions: []Instruction{}, Money: readiness.StatementOf(c, r.Intents),
+		Letters: []SentLetter{}, Commands: []Entry{}, History: []Entry{}, Chain: chainOf(c, events, r.Broken),
 	}
 	if f.Waiting != nil {
 		f.Waiting.Why = see(f.Waiting.Why)
@@ -57,10 +78,10 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 	if operator {
 		f.Asked.UserID = c.UserID
 	}
-	for _, i := range intents {
+	for _, i := range r.Intents {
 		f.Instructions = append(f.Instructions, instructionOf(i, operator, see))
 	}
-	for _, l := range letters {
+	for _, l := range r.Letters {
 		f.Letters = append(f.Letters, SentLetter{l.Letter, moment(l.CreatedAt), momentOrNull(l.SentAt), l.State})
 	}
 	for _, e := range events {
@@ -73,7 +94,7 @@ func (s *server) fileOf(ctx context.Context, c closure.Closure, operator bool) (
 			f.Commands = append(f.Commands, entry)
 		}
 	}
-	return f, nil
+	return f
 }
 
 func rulesOf(p closure.Policy) []Rule {

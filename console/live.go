@@ -1,0 +1,221 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"closeout/live"
+)
+
+const (
+	// turnsASecond and turnsAtOnce are how often, in one process, pages are told to draw themselves again: a page that many
+	// look at counts once. So open pages cost the ledger about a query a second, however many there are and whatever happens.
+	turnsASecond = 1
+	turnsAtOnce  = 5
+
+	heartbeat = 15 * time.Second // of a stream on which nothing happens
+	fresh     = time.Second      // for which one drawing serves everybody of the same role
+	drawings  = 256              // that are kept at most
+)
+
+// livePath is the address of a page's stream.
+func livePath(watch, page string) string {
+	return "/live?" + url.Values{"watch": {watch}, "of": {page}}.Encode()
+}
+
+func (k *Console) routesLive() {
+	k.mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) {
+		a, ok := k.admit(w, r, Viewer)
+		if !ok {
+			return
+		}
+		k.stream(w, a)
+	})
+}
+
+// stream tells a page that what it shows has changed. It says no more than that: the page asks for itself again, which is the
+// only way in which anything is drawn.
+func (k *Console) stream(w http.ResponseWriter, a *ask) {
+	watch := a.URL.Query().Get("watch")
+	if k.Live == nil || watch == "" {
+		k.fail(w, a, trouble{Status: http.StatusNotFound, Title: "No such stream", Detail: "There is nothing to be told of."})
+		return
+	}
+	if watch == "all" {
+		watch = ""
+	}
+	_, written, err := k.Ledger.FeedEnd(a.Context())
+	if err != nil {
+		k.fail(w, a, err)
+		return
+	}
+	s, err := k.Live.Open(watch, written)
+	if err != nil {
+		w.Header().Set("Retry-After", "5")
+		k.fail(w, a, trouble{Status: http.StatusServiceUnavailable, Title: "No stream just now", Detail: err.Error(), Cause: err})
+		return
+	}
+	defer s.Close()
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // of proxies
+	out := http.NewResponseController(w)
+	_ = out.SetWriteDeadline(time.Time{}) // a stream never ends by itself
+	send := func(text string) bool {
+		_, err := fmt.Fprint(w, text)
+		return err == nil && out.Flush() == nil
+	}
+	// One who comes back has missed something, perhaps.
+	first := ": hello\n\n"
+	if a.Header.Get("Last-Event-ID") != "" {
+		first = changed()
+	}
+	if !send(first) {
+		return
+	}
+	for {
+		err := next(a.Context(), s)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			if k.Who(a.Request).Role == Nobody || !send(": still here\n\n") { // they have signed out, or are gone
+				return
+			}
+		case err != nil:
+			return
+		default:
+			if k.turn(a.Context(), a.URL.Query().Get("of")) != nil {
+				return
+			}
+			drain(s) // what has come meanwhile is in the same drawing
+			k.drawn.outdate(a.URL.Query().Get("of"))
+			if !send(changed()) {
+				return
+			}
+		}
+	}
+}
+
+func changed() string { return "id: " + rand.Text() + "\nevent: changed\ndata: 1\n\n" }
+
+// next waits for an event, at most for a heartbeat, and takes all that came with it.
+func next(ctx context.Context, s *live.Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeat)
+	defer cancel()
+	_, err := s.Next(ctx)
+	return err
+}
+
+// drain takes what the stream has by now.
+func drain(s *live.Stream) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for {
+		if _, err := s.Next(over); err != nil {
+			return
+		}
+	}
+}
+
+// turn waits until it is a page's turn to be drawn again. Who looks at the same page shares a turn.
+func (k *Console) turn(ctx context.Context, of string) error {
+	_, err, _ := k.drawings.Do("turn "+of, func() (any, error) {
+		// It is waited for by all who look at the page, so that it doesn't end with the first of them.
+		return nil, k.turns.Wait(context.WithoutCancel(ctx))
+	})
+	return errors.Join(err, ctx.Err())
+}
+
+// drawn are the regions of pages as they were last drawn, by role and address.
+type drawn struct {
+	mu    sync.Mutex
+	all   map[string]drawing
+	since map[string]time.Time // when pages were last told of a change, by address: what was drawn before is old
+}
+
+type drawing struct {
+	at   time.Time // when it was begun
+	body []byte
+}
+
+// outdate makes what was drawn of an address before now old.
+func (d *drawn) outdate(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.since == nil || len(d.since) >= drawings {
+		d.since = map[string]time.Time{}
+		d.all = nil // what is forgotten here may be old
+	}
+	d.since[address] = time.Now()
+}
+
+// recent is a drawing that will still do for others who ask.
+func (d *drawn) recent(key, address string) (drawing, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	one, ok := d.all[key]
+	return one, ok && time.Since(one.at) <= fresh && !one.at.Before(d.since[address])
+}
+
+// shows says whether a drawing was begun after the last change that pages were told of.
+func (d *drawn) shows(one drawing, address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !one.at.Before(d.since[address])
+}
+
+// keep keeps a drawing, and few.
+func (d *drawn) keep(key string, one drawing) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all == nil || len(d.all) >= drawings {
+		d.all = map[string]drawing{}
+	}
+	d.all[key] = one
+}
+
+// redraw answers a page that was told of a change with what of it changes, drawn once for all of the same role, and after the
+// change: one that is being drawn may have been begun before.
+func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, error)) {
+	address := a.URL.RequestURI()
+	key := string(a.Who.Role) + " " + address
+	d, ok := k.drawn.recent(key, address)
+	for n := 0; n < 2 && !ok; n++ {
+		v, err, _ := k.drawings.Do(key, func() (any, error) {
+			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
+			at := time.Now()
+			p, err := f(one)
+			if err != nil {
+				return drawing{}, err
+			}
+			body, err := k.draw(one, p, "region")
+			if err == nil {
+				k.drawn.keep(key, drawing{at, body})
+			}
+			return drawing{at, body}, err
+		})
+		if err != nil {
+			k.undrawn(w, a, err)
+			return
+		}
+		d = v.(drawing)                //nolint:forcetypeassert // it is what was just returned
+		ok = k.drawn.shows(d, address) // if not, it had been begun for others
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(d.body) // the browser is gone
+}
+
+// undrawn leaves the page as it is while something is wrong here; what concerns the person, the whole page is loaded to say.
+func (k *Console) undrawn(w http.ResponseWriter, a *ask, err error) {
+	if t, ok := errors.AsType[trouble](err); ok && t.Status < http.StatusInternalServerError {
+		w.Header().Set("HX-Refresh", "true")
+		return
+	}
+	k.Log.WithField("route", a.Pattern).WithError(err).Warning("a page cannot be drawn again")
+	w.WriteHeader(http.StatusNoContent)
+}

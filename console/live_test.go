@@ -1,0 +1,196 @@
+package console
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"closeout/ledger"
+)
+
+// probe adds a page that counts how often it is drawn.
+func (b *bench) probe() *atomic.Int64 {
+	var drawn atomic.Int64
+	b.get("/probe", Viewer, func(*ask) (page, error) {
+		n := drawn.Add(1)
+		return page{Template: "trouble", Title: "Probe", Data: trouble{Title: fmt.Sprint("drawn ", n)}, Watch: "all"}, nil
+	})
+	return &drawn
+}
+
+// TestLiveAPageIsToldOfAChange: over HTTP, and again where a stream was cut off; and one who has signed out hears no more.
+func TestLiveAPageIsToldOfAChange(t *testing.T) {
+	var out atomic.Bool
+	b := newBench(t, func(o *Options) {
+		was := o.Who
+		o.Who = func(r *http.Request) Person {
+			if out.Load() {
+				return Person{}
+			}
+			return was(r)
+		}
+	})
+	srv := httptest.NewServer(b)
+	t.Cleanup(srv.Close)
+	stream := func(lastID string) *bufio.Scanner {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/"), nil)
+		must(t, err)
+		req.Header.Set("Last-Event-ID", lastID)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatalf("%d %v", res.StatusCode, res.Header)
+		}
+		return bufio.NewScanner(res.Body)
+	}
+	until := func(s *bufio.Scanner, want string) {
+		t.Helper()
+		for s.Scan() {
+			if s.Text() == want {
+				return
+			}
+		}
+		t.Fatalf("the stream ended without %q: %v", want, s.Err())
+	}
+	s := stream("")
+	until(s, ": hello")
+	_, _, err := b.ledger.Create(t.Context(), ledger.Wish{AccountID: "6f0d1f0a-1111-4222-8333-444455556666", RelationshipID: "b", Actor: "api:test"})
+	must(t, err)
+	until(s, "event: changed")
+	until(stream("some"), "event: changed") // it may have missed something
+
+	out.Store(true)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/"), nil)
+	must(t, err)
+	req.Header.Set("Sec-Fetch-Dest", "empty") // as a browser says of a script's request
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a session: %d", res.StatusCode)
+	}
+}
+
+// TestLiveManyPagesCostOneDrawing: whoever looks at the same page with the same role is given the same drawing.
+func TestLiveManyPagesCostOneDrawing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		drawn := b.probe()
+		for second := range 3 {
+			var wg sync.WaitGroup
+			for range 200 {
+				wg.Go(func() {
+					if w := b.do("GET", "/probe", "HX-Request", "true", asRole, "viewer"); w.Code != http.StatusOK || !strings.HasPrefix(w.Body.String(), "<main") {
+						t.Errorf("%d %s", w.Code, w.Body)
+					}
+				})
+			}
+			wg.Wait()
+			if got := drawn.Load(); got != int64(second+1) {
+				t.Errorf("200 pages were drawn %d times by second %d", got, second)
+			}
+			time.Sleep(fresh + time.Millisecond)
+		}
+		operators := b.do("GET", "/probe", "HX-Request", "true")
+		if got := drawn.Load(); got != 4 || strings.Contains(operators.Body.String(), "drawn 3") {
+			t.Errorf("an operator was given a viewer's drawing: drawn %d times\n%s", got, operators.Body)
+		}
+	})
+}
+
+// TestLiveWhatWasDrawnBeforeAChangeIsOld: neither a drawing that is kept nor one that is under way shows it.
+func TestLiveWhatWasDrawnBeforeAChangeIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		drawn := b.probe()
+		again := func() string { return b.do("GET", "/probe", "HX-Request", "true").Body.String() }
+		again()
+		time.Sleep(time.Millisecond)
+		b.drawn.outdate("/probe")
+		if got := again(); !strings.Contains(got, "drawn 2") {
+			t.Errorf("a page that was told of a change was given what was drawn before: %s", got)
+		}
+		var first atomic.Bool
+		b.get("/slow", Viewer, func(*ask) (page, error) {
+			title := "after"
+			if first.CompareAndSwap(false, true) {
+				title = "before"
+				time.Sleep(200 * time.Millisecond)
+			}
+			return page{Template: "trouble", Title: title, Data: trouble{Title: title}}, nil
+		})
+		go b.do("GET", "/slow", "HX-Request", "true")
+		time.Sleep(100 * time.Millisecond)
+		b.drawn.outdate("/slow")
+		if got := b.do("GET", "/slow", "HX-Request", "true").Body.String(); !strings.Contains(got, "after") {
+			t.Errorf("a page that was told of a change was given what was begun before: %s", got)
+		}
+		if drawn.Load() != 2 {
+			t.Errorf("drawn %d times", drawn.Load())
+		}
+	})
+}
+
+// TestLivePagesTakeTurns: however much happens, so many pages are told a second, and who looks at the same page shares a turn.
+func TestLivePagesTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second+time.Millisecond)
+		defer cancel()
+		var mu sync.Mutex
+		turns := map[string]map[time.Time]bool{}
+		for n := range 200 {
+			page := fmt.Sprintf("/page%d", n%40)
+			go func() {
+				for b.turn(ctx, page) == nil {
+					mu.Lock()
+					if turns[page] == nil {
+						turns[page] = map[time.Time]bool{}
+					}
+					turns[page][time.Now()] = true
+					mu.Unlock()
+				}
+			}()
+		}
+		<-ctx.Done()
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		all := 0
+		for _, of := range turns {
+			all += len(of)
+		}
+		if all < 20 || all > turnsAtOnce+20*turnsASecond {
+			t.Errorf("%d turns in 20 s", all)
+		}
+		time.Sleep(time.Minute) // those who wait for a turn that nobody wants any more
+	})
+}
+
+// TestLiveAPageThatCannotBeDrawnStaysAsItIs, and one whose reader may not see it any more is loaded anew to say so.
+func TestLiveAPageThatCannotBeDrawnStaysAsItIs(t *testing.T) {
+	b := newBench(t)
+	b.get("/broken", Viewer, func(*ask) (page, error) { return page{}, fmt.Errorf("the ledger is away") })
+	if w := b.do("GET", "/broken", "HX-Request", "true"); w.Code != http.StatusNoContent || w.Body.Len() > 0 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := b.do("GET", "/broken"); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "ledger") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	b.get("/acts", Operator, func(*ask) (page, error) { return page{}, nil })
+	if w := b.do("GET", "/acts", "HX-Request", "true", asRole, "viewer"); w.Header().Get("HX-Refresh") != "true" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if w := b.do("GET", "/acts", asRole, "viewer"); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "For operators") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

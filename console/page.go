@@ -1,0 +1,84 @@
+package console
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+
+	"closeout/closure"
+)
+
+// frame is what the layout shows around a page.
+type frame struct {
+	Title, Version, URL string
+	Environment         closure.Environment
+	Who                 Person
+	Nav                 []navItem
+	Banner              *Banner
+	Notices             []string
+	Live                string // the address of the stream of its changes
+	Data                any
+}
+
+type navItem struct {
+	Name, Path, Key string
+	Here            bool
+}
+
+// show draws a page: a part of it.
+func (k *Console) show(w http.ResponseWriter, a *ask, status int, p page, part string) {
+	body, err := k.draw(a, p, part)
+	if err != nil {
+		k.Log.WithError(err).WithField("page", p.Template).Error("a page cannot be drawn")
+		http.Error(w, "This page can't be drawn; the log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(bytes.TrimLeft(body, "\n")) // the browser is gone
+}
+
+func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
+	f := frame{Title: p.Title, Version: k.Version, URL: a.URL.RequestURI(), Environment: k.Ledger.Environment(), Who: a.Who, Data: p.Data}
+	if p.Watch != "" && k.Live != nil {
+		f.Live = livePath(p.Watch, f.URL)
+	}
+	if part == "layout" {
+		f.Banner, f.Notices = k.banner(a.Context()), k.said(a)
+		for _, n := range nav {
+			if n.Path == "/monitoring" && k.Monitoring == nil {
+				continue
+			}
+			f.Nav = append(f.Nav, navItem{n.Name, n.Path, n.Key, under(a.URL.Path, n.Path)})
+		}
+	}
+	return k.pages.Page(p.Template, part, f)
+}
+
+// trouble is an error as a person is shown it. Its cause goes to the log alone.
+type trouble struct {
+	Status              int
+	Title, Detail, Hint string
+	Cause               error
+	RequestID           string // set where it is shown
+}
+
+func (t trouble) Error() string { return t.Title + ": " + t.Detail }
+
+func (t trouble) Unwrap() error { return t.Cause }
+
+// fail shows what went wrong. An error that is no trouble is ours, and stays hidden.
+func (k *Console) fail(w http.ResponseWriter, a *ask, err error) {
+	t, ok := errors.AsType[trouble](err)
+	if !ok {
+		t = trouble{
+			Status: http.StatusInternalServerError, Title: "Something went wrong here", Detail: "The page can't be shown just now, and nothing was changed.",
+			Hint: "Try again in a moment.", Cause: err,
+		}
+	}
+	if t.Status >= http.StatusInternalServerError {
+		t.RequestID = k.Seen(a.Context(), a.Pattern, a.Who.Name)
+		k.Log.WithField("route", a.Pattern).WithField("request_id", t.RequestID).WithError(err).Error("a page failed")
+	}
+	k.show(w, a, t.Status, page{Template: "trouble", Title: t.Title, Data: t}, "layout")
+}

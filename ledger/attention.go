@@ -1,0 +1,84 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"closeout/closure"
+)
+
+// Group is how many closures stand still in one state for one reason.
+type Group struct {
+	State  closure.State
+	Reason closure.Reason
+	N      int
+	Since  time.Time // when the first of them stopped, or for one that runs was looked at; business
+
+	// Worth and OnWay add up, in dollars, what is known of the money in them. Unknown is how many of them lack one of the two.
+	Worth, OnWay decimal.Decimal
+	Unknown      int
+}
+
+// moneyKnown is the condition under which a closure's money is added up.
+const moneyKnown = "worth_cents IS NOT NULL AND on_way_cents IS NOT NULL"
+
+// sumKnown adds up a column of cents where the money is known. Of bigints, Postgres makes a numeric.
+func sumKnown(column string) string {
+	return "CAST(coalesce(sum(CASE WHEN " + moneyKnown + " THEN " + column + " END), 0) AS BIGINT)"
+}
+
+var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, updated_at)), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
+	sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") + " FROM closeout.closures WHERE "
+
+const grouped = " GROUP BY state, reason ORDER BY count(*) DESC, reason, state"
+
+// Asking are the closures that need a person, the most first: what has failed, is dead or paused, and what runs and waits for
+// somebody.
+func (l *Ledger) Asking(ctx context.Context) ([]Group, error) {
+	stopped, err := l.groups(ctx, groups+"environment = $1 AND state IN ('failed', 'dead', 'paused')"+grouped, string(l.env))
+	if err != nil {
+		return nil, err
+	}
+	asking, err := l.groups(ctx, groups+"environment = $1 AND state = 'running' AND who <> ''"+grouped, string(l.env))
+	return append(stopped, asking...), err
+}
+
+// Redrivable are the closures that a redrive of a filter would find, the most first. Of some reasons a person must look at each:
+// those a redrive would skip.
+func (l *Ledger) Redrivable(ctx context.Context, f Filter) ([]Group, error) {
+	w := &where{}
+	l.stoppedOf(w, f)
+	return l.groups(ctx, groups+w.text.String()+grouped, w.args...)
+}
+
+func (l *Ledger) groups(ctx context.Context, q string, args ...any) (out []Group, err error) {
+	err = l.each(ctx, "group closures", func(rows *sql.Rows) error {
+		var g Group
+		var worth, onWay int64
+		err := rows.Scan(&g.State, &g.Reason, &g.N, (*ts)(&g.Since), &g.Unknown, &worth, &onWay)
+		g.Worth, g.OnWay = dollars(worth), dollars(onWay)
+		out = append(out, g)
+		return err
+	}, q, args...)
+	return out, err
+}
+
+// Unsettled are up to limit instructions of which nobody knows at the machine time now whether the broker carried them out,
+// and transfers that appeared after they were given up, the longest first.
+func (l *Ledger) Unsettled(ctx context.Context, now time.Time, limit int) (out []closure.Intent, err error) {
+	err = l.each(ctx, "look for unknown outcomes", func(rows *sql.Rows) error {
+		i, err := scanIntent(rows)
+		out = append(out, i)
+		return err
+	}, "SELECT "+intentColumns+" FROM closeout.intents WHERE environment = $1 AND state IN ('sending', 'late') AND (state = 'late' OR deadline < $2)"+
+		" ORDER BY claimed_at, id LIMIT $3", string(l.env), ts(now), limit)
+	return out, err
+}
+
+// Noted are the running closures that wait for a reason, whoever must act.
+func (l *Ledger) Noted(ctx context.Context, r closure.Reason) ([]Group, error) {
+	return l.groups(ctx, groups+"environment = $1 AND state = 'running' AND reason = $2"+grouped, string(l.env), string(r))
+}
