@@ -46,6 +46,11 @@ pages: ## How long the console's pages take over 100,000 closures, on SQLite and
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
 
+.PHONY: images
+images: ## Make the README's pictures of the console anew
+	@scripts/need.sh
+	go test -count=1 -timeout 10m -run '^TestBrowserPictures$$' ./cmd/closeout -args -images $(CURDIR)/docs/images
+
 .PHONY: batch
 batch: ## A batch of 10,000 accounts on real servers: a dry run, the start, and each closure to its end (BATCH=n); a day takes 120 s
 	@scripts/need.sh

@@ -30,7 +30,7 @@ type Feed interface {
 type Options struct {
 	Feed Feed
 
-	// Every is the machine time between two looks at the feed while somebody listens. 0 means half a second.
+	// Every is the machine time between two looks at the feed while somebody listens. 0 means a second.
 	Every time.Duration
 
 	// Most is how many streams there may be at once. 0 means 1,000.
@@ -62,7 +62,7 @@ type Hub struct {
 // NewHub makes a hub. It costs nothing until somebody listens.
 func NewHub(o Options) *Hub {
 	if o.Every == 0 {
-		o.Every = 500 * time.Millisecond
+		o.Every = time.Second
 	}
 	if o.Most == 0 {
 		o.Most = 1000

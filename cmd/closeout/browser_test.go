@@ -163,13 +163,6 @@ func TestBrowserAViewerChangesNothing(t *testing.T) {
 	}
 }
 
-// places are the console's pages.
-func places(closure string) map[string]string {
-	return map[string]string{
-		"board": "/", "list": "/closures", "closure": "/closures/" + closure, "attention": "/attention", "system": "/system", "signin": "/signin",
-	}
-}
-
 // Every page, light, dark and on a phone: nothing that axe finds serious, nothing that the browser complains of, and nothing
 // that hangs out of the phone's side. The pictures are those of the README.
 func TestBrowserPictures(t *testing.T) {
@@ -180,24 +173,34 @@ func TestBrowserPictures(t *testing.T) {
 	}
 	some := w.closing(12, sim.Spec{Cash: dollars("1520.25"), Positions: []sim.PositionSpec{stock("AAPL", "3", "231.40")}})
 	w.closing(5, sim.Spec{Cash: dollars("61500")})
-	p := browser.Start(t).Person(t)
+	b := browser.Start(t)
+	p := b.Person(t)
 	w.signs(p, "operator")
 	p.Open(w.api + "/attention")
 	p.Sees("negative_cash")
 	p.Sees("bank_gone")
-	for name, path := range places(some[0]) {
-		for kind, screen := range map[string]struct {
+	stranger := b.Person(t)
+	for _, place := range []struct {
+		name, path string
+		who        *browser.Person
+	}{
+		{"signin", "/signin", stranger}, {"board", "/", p}, {"list", "/closures", p}, {"closure", "/closures/" + some[0], p},
+		{"attention", "/attention", p}, {"system", "/system", p},
+	} {
+		for _, screen := range []struct {
+			kind          string
 			width, height int64
 			dark          bool
-		}{"light": {1280, 860, false}, "dark": {1280, 860, true}, "phone": {390, 844, false}} {
-			p.Screen(screen.width, screen.height, screen.dark)
-			p.Open(w.api + path)
-			p.Until("the page is drawn", `document.querySelector("main h1")`)
-			content(t, p, name+", "+kind)
-			if p.True(`document.documentElement.scrollWidth > window.innerWidth`) {
-				t.Errorf("%s hangs out of the side of a %s", name, kind)
+		}{{"light", 1280, 860, false}, {"dark", 1280, 860, true}, {"phone", 390, 844, false}} {
+			where := place.name + "-" + screen.kind
+			place.who.Screen(screen.width, screen.height, screen.dark)
+			place.who.Open(w.api + place.path)
+			place.who.Until("the page is drawn", `document.querySelector("main h1")`)
+			content(t, place.who, where)
+			if place.who.True(`document.documentElement.scrollWidth > window.innerWidth`) {
+				t.Errorf("%s hangs out of the screen's side", where)
 			}
-			p.Shoot(filepath.Join(into, name+"-"+kind+".png"))
+			place.who.Shoot(filepath.Join(into, where+".png"))
 		}
 	}
 }

@@ -184,10 +184,10 @@ func (p *Person) Post(path, form string) int {
 		`fetch(%q, {method: "POST", headers: {"Content-Type": "application/x-www-form-urlencoded"}, body: %q}).then(r => r.status)`, path, form), chromedp.EvalAwaitPromise))
 }
 
-// Shoot writes a picture of the whole page.
+// Shoot writes a picture of what the screen shows.
 func (p *Person) Shoot(file string) {
 	p.tb.Helper()
-	png := ask(p, "take a picture", chromedp.FullScreenshot(100))
+	png := ask(p, "take a picture", chromedp.CaptureScreenshot())
 	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
 		p.tb.Fatal(err)
 	}
