@@ -63,6 +63,9 @@ func (m meter) Effects(ctx context.Context, calls int) (context.Context, error) 
 //
 // CROWD=100000 is an hour's worth, as in production: a settlement looks once an hour. The usual run is a twentieth of it.
 func TestACrowdAgainstTheLimit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	t.Parallel()
 	n, err := strconv.Atoi(os.Getenv("CROWD"))
 	if err != nil {
@@ -165,6 +168,9 @@ func TestACrowdAgainstTheLimit(t *testing.T) {
 // Eleven hours without the broker, or without its accepting our credentials: hardly a call is made, nothing fails, one event
 // tells of it for each closure, and what has piled up is looked at within the hour that the budget needs for it.
 func TestACrowdOutlivesElevenHours(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	t.Parallel()
 	for name, rule := range map[string]sim.Rule{
 		"ServerErrors": {Fault: sim.FaultError, Status: 503}, "NoAnswer": {Fault: sim.FaultDrop}, "CredentialsRefused": {Fault: sim.FaultError, Status: 401},

@@ -106,6 +106,9 @@ func (f *fair) left(p closure.Priority) (n int) {
 // one come every five seconds. Each visit of an urgent one starts within seconds of its time all the same, and the bulk goes
 // on meanwhile.
 func TestACrowdOfBulkCannotStarveWhatIsUrgent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	t.Parallel()
 	virtual(t, func(b *bench) {
 		const bulk, others = 3000, 16

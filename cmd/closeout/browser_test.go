@@ -184,8 +184,12 @@ func TestBrowserPictures(t *testing.T) {
 		name, path string
 		who        *browser.Person
 	}{
-		{"signin", "/signin", stranger}, {"board", "/", p}, {"list", "/closures", p}, {"closure", "/closures/" + some[0], p},
-		{"attention", "/attention", p}, {"system", "/system", p},
+		{"signin", "/signin", stranger},
+		{"board", "/", p},
+		{"list", "/closures", p},
+		{"closure", "/closures/" + some[0], p},
+		{"attention", "/attention", p},
+		{"system", "/system", p},
 	} {
 		for _, screen := range []struct {
 			kind          string
