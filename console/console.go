@@ -103,9 +103,10 @@ type Console struct {
 	handler http.Handler
 	door    *door
 
-	drawings singleflight.Group
-	drawn    drawn
-	turns    *rate.Limiter
+	drawings  singleflight.Group
+	drawn     drawn
+	listening listening
+	turns     *rate.Limiter
 
 	readings readings
 }

@@ -128,6 +128,15 @@ func (d *door) who(r *http.Request) Person {
 	}
 }
 
+// session tells the sessions of requests apart. It is no secret: a hash of the token.
+func (d *door) session(r *http.Request) string {
+	c, err := r.Cookie(d.sessions.Cookie.Name)
+	if err != nil {
+		return ""
+	}
+	return ledger.TokenHash(c.Value)
+}
+
 // stands says whether what a session began with is still so: the password, the provider, the demo.
 func (d *door) stands(of map[string]string) bool {
 	proof := ""

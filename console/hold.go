@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"closeout/desk"
 	"closeout/ledger"
 )
 
@@ -103,6 +104,8 @@ func holdAsked(a *ask) (version int64, reason string, err error) {
 		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "Not understood", Detail: "The form does not say what it was about.", Hint: "Open the page System again, and do it there."}
 	case reason == "":
 		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "A reason is needed", Detail: "Nothing was changed.", Hint: "Go back and say why: everybody sees it above every page, and it stays in the history."}
+	case desk.Line(reason) != "":
+		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "The reason can't be kept", Detail: "Nothing was changed. A reason " + desk.Line(reason) + ".", Hint: "Go back and write it on one line."}
 	case utf8.RuneCountInString(reason) > mostReason:
 		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "The reason is too long", Detail: fmt.Sprintf("Nothing was changed. A reason has at most %d letters.", mostReason), Hint: "Go back and say it shorter."}
 	}

@@ -19,6 +19,9 @@ const (
 	turnsASecond = 1
 	turnsAtOnce  = 5
 
+	// streamsEach is how many streams one session may have: those of a process are shared with all others, and the API's clients.
+	streamsEach = 30
+
 	heartbeat = 15 * time.Second // of a stream on which nothing happens
 	fresh     = time.Second      // for which one drawing serves everybody of the same role
 	drawings  = 256              // that are kept at most
@@ -50,6 +53,16 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 	if watch == "all" {
 		watch = ""
 	}
+	leave, ok := k.listening.join(k.door.session(a.Request))
+	if !ok {
+		w.Header().Set("Retry-After", "60")
+		k.fail(w, a, trouble{
+			Status: http.StatusTooManyRequests, Title: "Too many open pages", Detail: fmt.Sprintf("You have %d live pages open.", streamsEach),
+			Hint: "This one shows what was so when it was drawn. Close some of the others.",
+		})
+		return
+	}
+	defer leave()
 	_, written, err := k.Ledger.FeedEnd(a.Context())
 	if err != nil {
 		k.fail(w, a, err)
@@ -89,16 +102,37 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 		case err != nil:
 			return
 		default:
-			if k.turn(a.Context(), a.URL.Query().Get("of")) != nil {
-				return
-			}
-			drain(s) // what has come meanwhile is in the same drawing
-			k.drawn.outdate(a.URL.Query().Get("of"))
-			if !send(changed()) {
+			drain(s) // what came with it is in the same drawing; what comes later is told later
+			if k.turn(a.Context(), a.URL.Query().Get("of")) != nil || k.Who(a.Request).Role == Nobody || !send(changed()) {
 				return
 			}
 		}
 	}
+}
+
+// listening counts the streams of each session.
+type listening struct {
+	mu   sync.Mutex
+	each map[string]int
+}
+
+func (l *listening) join(session string) (leave func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.each == nil {
+		l.each = map[string]int{}
+	}
+	if l.each[session] >= streamsEach {
+		return nil, false
+	}
+	l.each[session]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.each[session]--; l.each[session] == 0 {
+			delete(l.each, session)
+		}
+	}, true
 }
 
 func changed() string { return "id: " + rand.Text() + "\nevent: changed\ndata: 1\n\n" }
@@ -122,13 +156,22 @@ func drain(s *live.Stream) {
 	}
 }
 
-// turn waits until it is a page's turn to be drawn again. Who looks at the same page shares a turn.
+// turn waits until it is a page's turn to be drawn again, from when on what was drawn of it before is old. Who looks at the same
+// page shares a turn.
 func (k *Console) turn(ctx context.Context, of string) error {
-	_, err, _ := k.drawings.Do("turn "+of, func() (any, error) {
-		// It is waited for by all who look at the page, so that it doesn't end with the first of them.
-		return nil, k.turns.Wait(context.WithoutCancel(ctx))
+	// It is waited for by all who look at the page, so that it doesn't end with the first of them.
+	all := context.WithoutCancel(ctx)
+	turn := k.drawings.DoChan("turn "+of, func() (any, error) {
+		err := k.turns.Wait(all)
+		k.drawn.outdate(of)
+		return nil, err
 	})
-	return errors.Join(err, ctx.Err())
+	select {
+	case got := <-turn:
+		return got.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // drawn are the regions of pages as they were last drawn, by role and address.

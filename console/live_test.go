@@ -80,6 +80,32 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	}
 }
 
+// TestLiveASessionHasItsShareOfStreams: those of a process are for others too, and for the API's clients.
+func TestLiveASessionHasItsShareOfStreams(t *testing.T) {
+	b := newBench(t)
+	srv := httptest.NewServer(b)
+	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	open := func(session string) int {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+livePath("all", "/"), nil)
+		must(t, err)
+		req.AddCookie(&http.Cookie{Name: b.door.sessions.Cookie.Name, Value: session}) //nolint:gosec // a request's
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res.StatusCode
+	}
+	for n := range streamsEach {
+		if status := open("one"); status != http.StatusOK {
+			t.Fatalf("stream %d: %d", n, status)
+		}
+	}
+	if one, other := open("one"), open("other"); one != http.StatusTooManyRequests || other != http.StatusOK {
+		t.Errorf("one more of the same session: %d; of another: %d", one, other)
+	}
+}
+
 // TestLiveManyPagesCostOneDrawing: whoever looks at the same page with the same role is given the same drawing.
 func TestLiveManyPagesCostOneDrawing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,7 +44,10 @@ func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
 		f.Live = livePath(p.Watch, f.URL)
 	}
 	if part == "layout" {
-		f.Banner, f.Notices = k.banner(a.Context()), k.said(a)
+		f.Notices = k.said(a)
+		if a.Who.Role != Nobody { // its words are an operator's
+			f.Banner = k.banner(a.Context())
+		}
 		for _, n := range nav {
 			if n.Path == "/monitoring" && k.Monitoring == nil {
 				continue
@@ -72,7 +75,7 @@ func (k *Console) fail(w http.ResponseWriter, a *ask, err error) {
 	t, ok := errors.AsType[trouble](err)
 	if !ok {
 		t = trouble{
-			Status: http.StatusInternalServerError, Title: "Something went wrong here", Detail: "The page can't be shown just now, and nothing was changed.",
+			Status: http.StatusInternalServerError, Title: "Something went wrong here", Detail: "The page can't be shown just now. If you have just asked for a change, look whether it was made before you ask again.",
 			Hint: "Try again in a moment.", Cause: err,
 		}
 	}

@@ -113,7 +113,7 @@ func (k *Console) retryStart(a *ask) (string, error) {
 		return "", trouble{Status: http.StatusUnprocessableEntity, Title: "Nothing was retried", Detail: detail, Hint: hint}
 	}
 	f, err := ledger.ParseFilter(a.PostFormValue("filter"))
-	if err != nil {
+	if _, sent := a.PostForm["filter"]; err != nil || !sent { // none at all must not mean everything
 		return wrong("The form’s filter can’t be read.", "Begin anew from the page Attention.")
 	}
 	reason, ok := reasonOf(a.PostFormValue("reason"))

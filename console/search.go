@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -74,7 +75,8 @@ func (k *Console) find(ctx context.Context, text string, people bool) (to string
 			return closuresAt("client", actor), err
 		}
 	}
-	if utf8.RuneCountInString(text) >= leastPart { // the list looks for a part of an id, and says if there is none
+	// The list looks for a part of an id, and says if there is none. What can be none may be a person's, and stands in no address.
+	if utf8.RuneCountInString(text) >= leastPart && partOfID.MatchString(text) && !taxID.MatchString(text) {
 		return closuresAt("q", text), nil
 	}
 	return "", trouble{
@@ -82,6 +84,12 @@ func (k *Console) find(ctx context.Context, text string, people bool) (to string
 		Hint: "It finds the id of a closure, account, batch, transfer or order, a confirmation number, a client's name, and a customer's e-mail or user id; of ids and confirmations of closures also a part.",
 	}
 }
+
+// partOfID is what can be a part of an id, or of a confirmation number; taxID what is more likely a person's.
+var (
+	partOfID = regexp.MustCompile(`^(?i)(CLA-)?[0-9a-f-]*$`)
+	taxID    = regexp.MustCompile(`^[0-9]{3}-[0-9]{2}-[0-9]{4}$`)
+)
 
 // one leads to the closure that a filter finds if it is one, and to the list of them if they are several.
 func (k *Console) one(ctx context.Context, f ledger.Filter, list string) (to string, err error) {

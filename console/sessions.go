@@ -138,6 +138,12 @@ func (s *recentSessions) recall(hash string) (data []byte, known, stale bool) {
 // readAll reads all sessions, once for all who wait for it.
 func (s *recentSessions) readAll(ctx context.Context) error {
 	_, err, _ := s.flight.Do("", func() (any, error) {
+		s.mu.Lock()
+		fresh := time.Since(s.read) < recentTime // another has just read them
+		s.mu.Unlock()
+		if fresh {
+			return nil, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sessionsReading)
 		defer cancel()
 		at := time.Now()

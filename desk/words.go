@@ -113,7 +113,7 @@ func Became(i closure.Intent) string {
 // Line says what is wrong with a text that a history has one line for; empty: nothing.
 func Line(text string) string {
 	switch {
-	case strings.ContainsFunc(text, unicode.IsControl):
+	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
 		return "must not contain control characters, line breaks included"
 	case strings.TrimSpace(text) == "":
 		return "must say something"

@@ -30,7 +30,7 @@ func sumKnown(column string) string {
 	return "CAST(coalesce(sum(CASE WHEN " + moneyKnown + " THEN " + column + " END), 0) AS BIGINT)"
 }
 
-var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, updated_at)), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
+var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, entered_at)), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
 	sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") + " FROM closeout.closures WHERE "
 
 const grouped = " GROUP BY state, reason ORDER BY count(*) DESC, reason, state"

@@ -53,10 +53,10 @@ func TestBrowserEverythingIsHeldAndReleased(t *testing.T) {
 	if viewer.True(`document.querySelector('a[href="/system/hold"]')`) {
 		t.Error("a viewer is offered to release it")
 	}
+	content(t, viewer, "System, held")
 	if status := viewer.Post("/system/release", "version=1&reason=mine"); status != 403 {
 		t.Errorf("a viewer's release is answered %d", status)
 	}
-	content(t, viewer, "System, held")
 
 	p.Open(w.api + "/system")
 	shots(t, p, "system-held")
