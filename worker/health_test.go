@@ -28,11 +28,12 @@ import (
 // shop is a worker on a miniredis with a health page.
 type shop struct {
 	testing.TB
-	opts worker.Options
-	mini *miniredis.Miniredis
-	rdb  *redis.Client
-	open chan string // the page's address, each time it opens
-	addr string
+	opts  worker.Options
+	mini  *miniredis.Miniredis
+	rdb   *redis.Client
+	open  chan string   // the page's address, each time it opens
+	begun chan struct{} // closed once the visit of busy is at work
+	addr  string
 
 	mu     sync.Mutex
 	health map[string]error
@@ -209,6 +210,7 @@ func TestAWorkerWaitsForItsRedisAndSaysSo(t *testing.T) {
 func (s *shop) busy(b *books) (c closure.Closure, release func()) {
 	s.Helper()
 	begun, released := make(chan struct{}), make(chan struct{})
+	s.begun = begun
 	b.load = func(ctx context.Context) error {
 		close(begun)
 		select {
@@ -255,11 +257,12 @@ func TestAStoppingWorkerFinishesItsVisitAndIsNotReadyMeanwhile(t *testing.T) {
 	}
 }
 
-// active waits until a worker has the task.
+// active waits until a worker has the task, and its visit has begun.
 func (s *shop) active(c closure.Closure) {
 	s.Helper()
 	for range 500 {
 		if seen, err := s.queue().Look(s.Context(), c); err == nil && seen.Condition == tasks.Active {
+			<-s.begun
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
