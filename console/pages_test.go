@@ -116,6 +116,7 @@ func TestRealOpenPagesCostLittle(t *testing.T) {
 
 // look keeps a page open as a browser does, until ctx ends: it draws it again whenever its stream says so.
 func look(ctx context.Context, t *testing.T, who *http.Client, base, page string, ready func()) (redrawn int64) {
+	t.Helper()
 	get := func(path string, headers ...string) *http.Response {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 		if err != nil {
@@ -161,6 +162,7 @@ func look(ctx context.Context, t *testing.T, who *http.Client, base, page string
 
 // happen lets something happen, ten times a second, and counts it.
 func happen(t *testing.T, l *ledger.Ledger, closures []string, stop <-chan struct{}) (n int64) {
+	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
