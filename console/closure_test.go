@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -362,8 +363,41 @@ func less(a, b string) bool {
 	return x < y
 }
 
+// TestALookAtTheBrokerServesAWhile: until the closure does something, or it is too old, or it was not whole.
+func TestALookAtTheBrokerServesAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l looks
+		l.serves = lookServes
+		asked := 0
+		whole := true
+		at := func(seq int64) {
+			_, err := l.view(t.Context(), closure.Closure{ID: "c", Seq: seq}, func(context.Context, string) (v readiness.View, err error) {
+				asked++
+				if !whole {
+					v.Unreadable = map[readiness.Part]*readiness.UnreadableError{readiness.OfPositions: {What: "the positions"}}
+				}
+				return v, nil
+			})
+			must(t, err)
+		}
+		for n, tt := range []struct {
+			seq   int64
+			after time.Duration
+			whole bool
+			asked int
+		}{{1, 0, true, 1}, {1, lookServes - time.Second, true, 1}, {2, 0, true, 2}, {2, lookServes, false, 3}, {2, 0, true, 4}, {2, 0, true, 4}} {
+			time.Sleep(tt.after)
+			whole = tt.whole
+			if at(tt.seq); asked != tt.asked {
+				t.Errorf("%d: the broker was asked %d times, want %d", n, asked, tt.asked)
+			}
+		}
+	})
+}
+
 func TestTheBrokersNowStandsBesideOurs(t *testing.T) {
 	k := newCase(t, "")
+	k.looks.serves = 0
 	k.look(closure.Go(closure.Settlement, "sold"))
 	k.look(closure.Go(closure.Withdrawal, "settled"))
 	_, text := k.page("/closures/" + k.c.ID + "/broker")

@@ -106,6 +106,7 @@ type Console struct {
 	drawings  singleflight.Group
 	drawn     drawn
 	listening listening
+	looks     looks
 	turns     *rate.Limiter
 
 	readings readings
