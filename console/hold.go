@@ -148,3 +148,12 @@ func (k *Console) banner(ctx context.Context) *Banner {
 		Text: fmt.Sprintf("Nothing new is sent to the broker since %s, by %s: %s", newYork(h.Since), h.Actor, h.Reason),
 	}
 }
+
+// holdSeen is the version of the hold as pages show it now; "" while nobody can tell.
+func (k *Console) holdSeen(ctx context.Context) string {
+	h, err := k.readings.hold.get(ctx, k.Ledger.Hold)
+	if err != nil {
+		return ""
+	}
+	return strconv.FormatInt(h.Version, 10)
+}

@@ -27,9 +27,9 @@ const (
 	drawings  = 256              // that are kept at most
 )
 
-// livePath is the address of a page's stream.
-func livePath(watch, page string) string {
-	return "/live?" + url.Values{"watch": {watch}, "of": {page}}.Encode()
+// livePath is the address of a page's stream: whose changes it is of, which page it is, and which hold stands above it.
+func livePath(watch, page, hold string) string {
+	return "/live?" + url.Values{"watch": {watch}, "of": {page}, "hold": {hold}}.Encode()
 }
 
 func (k *Console) routesLive() {
@@ -93,6 +93,10 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 		return
 	}
 	for {
+		if now := k.holdSeen(a.Context()); now != "" && now != a.URL.Query().Get("hold") { // its banner is no part of what is drawn again
+			send("event: anew\ndata: 1\n\n")
+			return
+		}
 		err := next(a.Context(), s)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):

@@ -41,7 +41,7 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	srv := httptest.NewServer(b)
 	t.Cleanup(srv.Close)
 	stream := func(lastID string) *bufio.Scanner {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/"), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/", "0"), nil)
 		must(t, err)
 		req.Header.Set("Last-Event-ID", lastID)
 		res, err := http.DefaultClient.Do(req)
@@ -69,7 +69,7 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	until(stream("some"), "event: changed") // it may have missed something
 
 	out.Store(true)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/"), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+livePath("all", "/", "0"), nil)
 	must(t, err)
 	req.Header.Set("Sec-Fetch-Dest", "empty") // as a browser says of a script's request
 	res, err := http.DefaultClient.Do(req)
@@ -80,6 +80,41 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	}
 }
 
+// TestLiveAPageIsLoadedAnewForAHold, and for its end: the banner stands above what is drawn again.
+func TestLiveAPageIsLoadedAnewForAHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		hold, err := b.ledger.Hold(ctx)
+		must(t, err)
+		watch := func(version int64) <-chan string {
+			said := make(chan string, 1)
+			go func() {
+				w := httptest.NewRecorder()
+				b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, livePath("all", "/", fmt.Sprint(version)), nil).WithContext(ctx))
+				said <- w.Body.String()
+			}()
+			return said
+		}
+		before := watch(hold.Version)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		hold, err = b.ledger.HoldAll(ctx, hold.Version, "operator:ann", "now")
+		must(t, err)
+		began := time.Now()
+		if said := <-before; !strings.Contains(said, "event: anew") || time.Since(began) > heartbeat+time.Minute {
+			t.Errorf("after %s: %q", time.Since(began), said)
+		}
+		after := watch(hold.Version)
+		time.Sleep(2 * heartbeat)
+		cancel()
+		if said := <-after; strings.Contains(said, "anew") {
+			t.Errorf("a page that has the banner is loaded again: %q", said)
+		}
+	})
+}
+
 // TestLiveASessionHasItsShareOfStreams: those of a process are for others too, and for the API's clients.
 func TestLiveASessionHasItsShareOfStreams(t *testing.T) {
 	b := newBench(t)
@@ -88,7 +123,7 @@ func TestLiveASessionHasItsShareOfStreams(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	open := func(session string) int {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+livePath("all", "/"), nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+livePath("all", "/", "0"), nil)
 		must(t, err)
 		req.AddCookie(&http.Cookie{Name: b.door.sessions.Cookie.Name, Value: session}) //nolint:gosec // a request's
 		res, err := http.DefaultClient.Do(req)

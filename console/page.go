@@ -41,7 +41,7 @@ func (k *Console) show(w http.ResponseWriter, a *ask, status int, p page, part s
 func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
 	f := frame{Title: p.Title, Version: k.Version, URL: a.URL.RequestURI(), Environment: k.Ledger.Environment(), Who: a.Who, Data: p.Data}
 	if p.Watch != "" && k.Live != nil {
-		f.Live = livePath(p.Watch, f.URL)
+		f.Live = livePath(p.Watch, f.URL, k.holdSeen(a.Context()))
 	}
 	if part == "layout" {
 		f.Notices = k.said(a)

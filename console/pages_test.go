@@ -132,7 +132,7 @@ func look(ctx context.Context, t *testing.T, who *http.Client, base, page string
 		}
 		return res
 	}
-	stream := get(livePath("all", page), "Sec-Fetch-Dest", "empty")
+	stream := get(livePath("all", page, "0"), "Sec-Fetch-Dest", "empty")
 	if stream == nil || stream.StatusCode != http.StatusOK {
 		t.Errorf("no stream for %s", page)
 		ready()

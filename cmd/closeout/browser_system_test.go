@@ -15,6 +15,9 @@ func TestBrowserEverythingIsHeldAndReleased(t *testing.T) {
 	b := browser.Start(t)
 	p := b.Person(t)
 	w.signs(p, "operator")
+	viewer := b.Person(t)
+	w.signs(viewer, "viewer")
+	viewer.Open(w.api + "/") // and stays there
 	p.Open(w.api + "/system")
 	content(t, p, "System")
 	p.ClickText("Hold everything …")
@@ -46,8 +49,7 @@ func TestBrowserEverythingIsHeldAndReleased(t *testing.T) {
 		t.Fatalf("%v was paid while everything is held", paid)
 	}
 
-	viewer := b.Person(t)
-	w.signs(viewer, "viewer")
+	viewer.Until("a page that was open has the banner", `location.pathname === "/" && document.querySelector(".banner")`)
 	viewer.Open(w.api + "/system")
 	viewer.Sees("Everything is held. Nothing new is sent to the broker since")
 	if viewer.True(`document.querySelector('a[href="/system/hold"]')`) {

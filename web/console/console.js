@@ -48,6 +48,7 @@ function lost(is) {
 document.addEventListener("htmx:sse:after:connection", () => lost(false));
 document.addEventListener("htmx:sse:after:message", () => { since = new Date(); lost(false); });
 document.addEventListener("htmx:sse:error", () => lost(true));
+document.getElementById("live")?.addEventListener("anew", () => location.reload()); // what stands above the page has changed
 document.addEventListener("htmx:after:swap", () => clocks(document));
 
 clocks(document);
