@@ -122,8 +122,8 @@ func (k *Console) needs(ctx context.Context, groups []ledger.Group, states ...cl
 		}
 		n.N += g.N
 		n.Counts = append(n.Counts, number{g.N, string(g.State), closuresAt("status", string(g.State), "reason", string(g.Reason)), string(g.State)})
-		n.Money.N, n.Money.Unknown = n.N, n.Money.Unknown+g.Unknown
-		n.Money.Worth, n.Money.OnWay = n.Money.Worth.Add(g.Worth), n.Money.OnWay.Add(g.OnWay)
+		n.Money.N = n.N
+		n.Money.Add(g.Money)
 		if n.Since.IsZero() || g.Since.Before(n.Since) {
 			n.Since = g.Since
 		}

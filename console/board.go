@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/shopspring/decimal"
-
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
@@ -48,8 +46,8 @@ type lane struct {
 
 // inside is the money in closures: what is known of it, and of how many of them it is not.
 type inside struct {
-	Worth, OnWay decimal.Decimal
-	N, Unknown   int
+	ledger.Money
+	N int
 }
 
 // Known says whether any of it is known: the sum of nothing is not zero.
@@ -132,8 +130,7 @@ func sumOf(ln ledger.Lane, b ledger.Board) lane {
 		}
 		out.N += t.N
 		out.Money.N += t.N
-		out.Money.Unknown += t.Unknown
-		out.Money.Worth, out.Money.OnWay = out.Money.Worth.Add(t.Worth), out.Money.OnWay.Add(t.OnWay)
+		out.Money.Add(t.Money)
 		states[t.State] += t.N
 		who[t.Who] += t.N
 		slow += t.Slow

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"time"
 
-	"github.com/shopspring/decimal"
-
 	"closeout/closure"
 )
 
@@ -15,11 +13,9 @@ type Group struct {
 	State  closure.State
 	Reason closure.Reason
 	N      int
-	Since  time.Time // when the first of them stopped, or for one that runs was looked at; business
+	Since  time.Time // when the first of them stopped, or for one that runs entered its phase; business
 
-	// Worth and OnWay add up, in dollars, what is known of the money in them. Unknown is how many of them lack one of the two.
-	Worth, OnWay decimal.Decimal
-	Unknown      int
+	Money
 }
 
 // moneyKnown is the condition under which a closure's money is added up.
@@ -30,8 +26,7 @@ func sumKnown(column string) string {
 	return "CAST(coalesce(sum(CASE WHEN " + moneyKnown + " THEN " + column + " END), 0) AS BIGINT)"
 }
 
-var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, entered_at)), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
-	sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") + " FROM closeout.closures WHERE "
+var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, entered_at)), " + moneyColumns + " FROM closeout.closures WHERE "
 
 const grouped = " GROUP BY state, reason ORDER BY count(*) DESC, reason, state"
 
@@ -57,9 +52,9 @@ func (l *Ledger) Redrivable(ctx context.Context, f Filter) ([]Group, error) {
 func (l *Ledger) groups(ctx context.Context, q string, args ...any) (out []Group, err error) {
 	err = l.each(ctx, "group closures", func(rows *sql.Rows) error {
 		var g Group
-		var worth, onWay int64
-		err := rows.Scan(&g.State, &g.Reason, &g.N, (*ts)(&g.Since), &g.Unknown, &worth, &onWay)
-		g.Worth, g.OnWay = dollars(worth), dollars(onWay)
+		var m moneyCents
+		err := rows.Scan(append([]any{&g.State, &g.Reason, &g.N, (*ts)(&g.Since)}, m.fields()...)...)
+		g.Money = m.money()
 		out = append(out, g)
 		return err
 	}, q, args...)

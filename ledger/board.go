@@ -81,10 +81,35 @@ type Tally struct {
 	Slow   int
 	Since  time.Time // of the one that has been there the longest; in StartLane, the first that begins
 
-	// Worth and OnWay add up, in dollars, what is known of what the accounts hold and of payouts on their way. Unknown is how many
-	// closures lack one of the two: they are in neither sum, and their money is not zero.
-	Worth, OnWay decimal.Decimal
-	Unknown      int
+	Money
+}
+
+// Money adds up what is known of the money in several closures, in dollars: what accounts hold, what others owe, which nobody
+// may take for less of what is held, and payouts on their way. Unknown is how many closures lack one of these: they are in no
+// sum, and their money is not zero.
+type Money struct {
+	Worth, Owed, OnWay decimal.Decimal
+	Unknown            int
+}
+
+// Add takes in the money of others.
+func (m *Money) Add(o Money) {
+	m.Worth, m.Owed, m.OnWay, m.Unknown = m.Worth.Add(o.Worth), m.Owed.Add(o.Owed), m.OnWay.Add(o.OnWay), m.Unknown+o.Unknown
+}
+
+// moneyColumns are those of a Money in a grouped query, and moneyCents where they are scanned to.
+var moneyColumns = "sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
+	sumKnown("CASE WHEN worth_cents > 0 THEN worth_cents ELSE 0 END") + ", " + sumKnown("CASE WHEN worth_cents < 0 THEN -worth_cents ELSE 0 END") + ", " + sumKnown("on_way_cents")
+
+type moneyCents struct {
+	unknown            int
+	worth, owed, onWay int64
+}
+
+func (m *moneyCents) fields() []any { return []any{&m.unknown, &m.worth, &m.owed, &m.onWay} }
+
+func (m *moneyCents) money() Money {
+	return Money{dollars(m.worth), dollars(m.owed), dollars(m.onWay), m.unknown}
 }
 
 // Board is how all closures of this environment stand.
@@ -99,12 +124,12 @@ func (l *Ledger) Board(ctx context.Context, slow Cutoffs, endedSince time.Time) 
 	q, args := l.boardQuery(slow)
 	err := l.each(ctx, "count the board", func(rows *sql.Rows) error {
 		var t Tally
-		var worth, onWay int64
-		err := rows.Scan(&t.Lane, &t.State, &t.Reason, &t.Who, &t.N, (*ts)(&t.Since), &t.Slow, &t.Unknown, &worth, &onWay)
+		var m moneyCents
+		err := rows.Scan(append([]any{&t.Lane, &t.State, &t.Reason, &t.Who, &t.N, (*ts)(&t.Since), &t.Slow}, m.fields()...)...)
 		if t.State == closure.Running && t.Reason == closure.NotYet { // as isToStart
 			t.Lane = StartLane
 		}
-		t.Worth, t.OnWay = dollars(worth), dollars(onWay)
+		t.Money = m.money()
 		b.Tallies = append(b.Tallies, t)
 		return err
 	}, q, args...)
@@ -130,7 +155,6 @@ func (l *Ledger) boardQuery(slow Cutoffs) (q string, args []any) {
 	w.text.Reset()
 	w.and("environment = ? AND "+isOpen, string(l.env))
 	return "SELECT phase, state, reason, who, count(*), min(" + since + ")," +
-		" sum(CASE WHEN " + isSlow + " THEN 1 ELSE 0 END), sum(CASE WHEN " + moneyKnown + " THEN 0 ELSE 1 END), " +
-		sumKnown("worth_cents") + ", " + sumKnown("on_way_cents") +
+		" sum(CASE WHEN " + isSlow + " THEN 1 ELSE 0 END), " + moneyColumns +
 		" FROM closeout.closures WHERE " + w.text.String() + " GROUP BY phase, state, reason, who ORDER BY phase, state, reason, who", w.args
 }

@@ -130,8 +130,8 @@ var boarded = map[string]func(*bench){
 			b.Fatalf("%+v", board)
 		}
 		t := board.Tallies[0]
-		if !t.Worth.Equal(decimal.RequireFromString("2.00")) || !t.OnWay.Equal(decimal.RequireFromString("6.00")) || t.Unknown != 4 || t.N != 36 {
-			b.Errorf("%s, %s on its way, %d of %d not known", t.Worth, t.OnWay, t.Unknown, t.N)
+		if !t.Worth.Equal(decimal.RequireFromString("3.01")) || !t.Owed.Equal(decimal.RequireFromString("1.01")) || !t.OnWay.Equal(decimal.RequireFromString("6.00")) || t.Unknown != 4 || t.N != 36 {
+			b.Errorf("%s, %s owed, %s on its way, %d of %d not known", t.Worth, t.Owed, t.OnWay, t.Unknown, t.N)
 		}
 		c := b.waiting("other", closure.Settlement, closure.Settling, worth("7.00", "0.00"))
 		c = b.save(c, closure.Stumbled(c.UpdatedAt, "an error keeps what was known", 0, true))
