@@ -19,7 +19,7 @@ func TestSQLite(t *testing.T) {
 	ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "closeout.db")
-		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_time_format=sqlite")
+		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)&_time_format=sqlite")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -176,6 +176,10 @@ var allHeld = map[string]func(*bench){
 					}
 				})
 			}
+			b.Cleanup(func() { // before the ledgers are closed, however the test ends
+				over.Store(true)
+				done.Wait()
+			})
 			begun.Wait()
 			ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 			h, err := ledgers[0].HoldAll(ctx, int64(2*round), "ann", "now")
@@ -185,7 +189,6 @@ var allHeld = map[string]func(*bench){
 			cancel()
 			over.Store(true)
 			if err != nil {
-				done.Wait()
 				b.Fatal(err) // among other things: a stream of claims keeps it waiting
 			}
 			then := b.count("intents")
