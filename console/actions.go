@@ -14,9 +14,6 @@ import (
 	"closeout/readiness"
 )
 
-// mostWhy is how many characters a reason may have, as in the API.
-const mostWhy = 500
-
 // action is one thing that an operator can do to a closure: a page that says what will happen, and its form.
 type action struct {
 	Name    string // in its address
@@ -208,7 +205,7 @@ func (k *Console) act(do action, a *ask) (formAnswer, error) {
 	why := v.Wrote["why"]
 	if wrong := desk.Line(why); wrong != "" {
 		v.Faults["why"] = "The reason " + wrong + "."
-	} else if utf8.RuneCountInString(why) > mostWhy {
+	} else if utf8.RuneCountInString(why) > mostReason {
 		v.Faults["why"] = "The reason may have 500 characters."
 	}
 	word := desk.Word{

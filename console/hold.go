@@ -17,7 +17,7 @@ import (
 // holdPatience is how long a hold waits for the claims that are at work when it comes; each takes milliseconds.
 const holdPatience = 10 * time.Second
 
-// mostReason is the longest reason, in letters.
+// mostReason is the longest reason of whatever a person does, in letters, as in the API.
 const mostReason = 500
 
 // holdPage is the page that asks before everything is held, or released.

@@ -8,17 +8,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 )
 
 const (
 	latestRedrives = 50
 	retriesShown   = 100
-	longestReason  = 500 // letters
 )
 
 // retryAt is the address of the preview for a list's filters.
@@ -45,7 +44,7 @@ type previewPage struct {
 
 func (k *Console) retryPreview(a *ask) (page, error) {
 	w := k.read(a.URL.Query())
-	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: longestReason, Operator: a.Who.Role.may(Operator)}
+	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: mostReason, Operator: a.Who.Role.may(Operator)}
 	out := page{Template: "retry", Title: "Retry many"}
 	if len(w.faults) > 0 { // what is not understood retries nothing
 		out.Data = p
@@ -162,7 +161,7 @@ func (k *Console) retryStart(a *ask) (string, error) {
 // reasonOf is a reason as a history can hold it: one line that says something.
 func reasonOf(text string) (string, bool) {
 	text = strings.TrimSpace(text)
-	return text, text != "" && utf8.ValidString(text) && utf8.RuneCountInString(text) <= longestReason && !strings.ContainsFunc(text, unicode.IsControl)
+	return text, desk.Line(text) == "" && utf8.ValidString(text) && utf8.RuneCountInString(text) <= mostReason
 }
 
 // redrivePage is one bulk retry.
