@@ -72,6 +72,9 @@ func TestCommands(t *testing.T) {
 	if len(b.scheduled) != 1 {
 		t.Error("a wake of a due one was scheduled")
 	}
+	if kinds, last := b.events(c.ID); !slices.Equal(kinds[len(kinds)-2:], []string{"wake", "wake"}) || last != "api:shop: asked on the phone" {
+		t.Errorf("the wakes' events: %v, the last %q", kinds, last)
+	}
 	if out = b.done("resume", id); out.Changed {
 		t.Errorf("resume of a running one: %+v", out)
 	}
