@@ -61,6 +61,17 @@ func TestSQLiteGoesByTheRightIndex(t *testing.T) {
 	if plan := queryPlan(t, db, q, args); strings.Contains(plan, "closures_created") || !strings.Contains(plan, "closures_account_tail (<expr>=?)") {
 		t.Errorf("an account's end:\n%s", plan)
 	}
+	q, args = l.ListsQuery([]ledger.Filter{{Statuses: []string{"failed", "dead"}, Reason: closure.BankGone}, {Statuses: []string{"running"}, Reason: closure.AccountBlocked}}, page)
+	if plan := queryPlan(t, db, q, args); strings.Count(plan, "closures_reason (environment=? AND reason=?)") != 2 || strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("several lists:\n%s", plan)
+	}
+	q, args = l.AskingQuery(closure.ExcessNoted)
+	plan := queryPlan(t, db, q, args)
+	for _, want := range []string{"closures_stopped (environment=?)", "closures_asking (environment=?)", "closures_reason (environment=? AND reason=?)"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("what needs a person: no %s\n%s", want, plan)
+		}
+	}
 	q, args = l.BoardQuery(slow)
 	if plan := queryPlan(t, db, q, args); !strings.Contains(plan, "COVERING INDEX closures_board") || strings.Contains(plan, "TEMP B-TREE") {
 		t.Errorf("the board is not read along its index alone:\n%s", plan)
