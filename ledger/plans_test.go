@@ -57,7 +57,11 @@ func TestSQLiteGoesByTheRightIndex(t *testing.T) {
 			t.Errorf("%s: want %s\n%s", what, c.want, plan)
 		}
 	}
-	q, args := l.ListQuery(ledger.Filter{Exact: "7b9c01"}, page)
+	q, args := l.ListQuery(ledger.Filter{PersonOf: "x"}, page)
+	if plan := queryPlan(t, db, q, args); !strings.Contains(plan, "closures_user_id (environment=? AND <expr>=?)") {
+		t.Errorf("a customer's user id:\n%s", plan)
+	}
+	q, args = l.ListQuery(ledger.Filter{Exact: "7b9c01"}, page)
 	if plan := queryPlan(t, db, q, args); strings.Contains(plan, "closures_created") || !strings.Contains(plan, "closures_account_tail (<expr>=?)") {
 		t.Errorf("an account's end:\n%s", plan)
 	}
