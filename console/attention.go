@@ -161,7 +161,7 @@ func infoOf(r closure.Reason) closure.Info {
 		if info.Who == closure.Nobody {
 			info.Who = closure.Operator
 		}
-		info.Title = title(info.Title)
+		info.Title = closure.Capital(info.Title)
 		return info
 	}
 	return closure.Info{Title: "A reason that this version does not know", Who: closure.Operator, Hint: "Look at each closure by itself; its history says what happened.", Each: true}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -45,7 +44,7 @@ type previewPage struct {
 
 func (k *Console) retryPreview(a *ask) (page, error) {
 	w := k.read(a.URL.Query())
-	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: mostReason, Operator: a.Who.Role.may(Operator)}
+	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: desk.MostReason, Operator: a.Who.Role.may(Operator)}
 	out := page{Template: "retry", Title: "Retry many"}
 	if len(w.faults) > 0 { // what is not understood retries nothing
 		out.Data = p
@@ -109,9 +108,9 @@ func (k *Console) retryStart(a *ask) (string, error) {
 	if _, sent := a.PostForm["filter"]; err != nil || !sent { // none at all must not mean everything
 		return wrong("The form’s filter can’t be read.", "Begin anew from the page Attention.")
 	}
-	reason, ok := reasonOf(a.PostFormValue("reason"))
-	if !ok {
-		return wrong("A bulk retry needs a reason: one line of 500 letters at the most. It stands in each closure’s history.", "Go back and write one.")
+	reason, no := desk.Reason(a.PostFormValue("reason"))
+	if no != "" {
+		return wrong("The reason "+no+".", "Go back and say why, on one line: it stands in each closure’s history.")
 	}
 	rate, err := strconv.Atoi(a.PostFormValue("rate"))
 	if err != nil || rate < 1 || rate > ledger.MostPerMinute {
@@ -151,12 +150,6 @@ func since(shown, found int) string {
 		return "some have gone on since"
 	}
 	return "they are not the same, or have moved since"
-}
-
-// reasonOf is a reason as a history can hold it: one line that says something.
-func reasonOf(text string) (string, bool) {
-	text = strings.TrimSpace(text)
-	return text, desk.Line(text) == "" && utf8.ValidString(text) && utf8.RuneCountInString(text) <= mostReason
 }
 
 // redrivePage is one bulk retry.

@@ -3,7 +3,9 @@ package server_test
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/readiness"
 	"closeout/server"
 )
@@ -55,6 +58,18 @@ func (b *bench) claim(c closure.Closure, bank string, ago time.Duration) (closur
 	}}, closure.Event{Kind: "claim", At: at, Actor: closure.Worker})
 	must(b.tb, err)
 	return next, is[0]
+}
+
+// The schema has the bound as a word of its tags, which no constant can be.
+func TestTheSchemaHasTheDesksBoundOfAReason(t *testing.T) {
+	t.Parallel()
+	for _, body := range []any{server.CommandBody{}, server.ResolveBody{}, server.BatchCancelBody{}, server.BatchBody{}, server.InitiateBody{}} {
+		of := reflect.TypeOf(body)
+		field, ok := of.FieldByName("Reason")
+		if got := field.Tag.Get("maxLength"); !ok || got != strconv.Itoa(desk.MostReason) {
+			t.Errorf("%s: %q", of, got)
+		}
+	}
 }
 
 func TestCommands(t *testing.T) {

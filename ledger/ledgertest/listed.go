@@ -62,8 +62,11 @@ var listed = map[string]func(*bench){
 		stops[closure.Dead](b, b.create("dead"))
 		b.create("running")
 		fs := []ledger.Filter{
-			{Statuses: []string{"failed", "dead"}, Reason: closure.OrderRefused}, {Statuses: []string{"canceled"}}, {Reason: closure.BankGone},
-			{Statuses: []string{"failed", "dead"}}, {},
+			{Statuses: []string{"failed", "dead"}, Reason: closure.OrderRefused},
+			{Statuses: []string{"canceled"}},
+			{Reason: closure.BankGone},
+			{Statuses: []string{"failed", "dead"}},
+			{},
 		}
 		for _, p := range []ledger.Page{{Limit: 3}, {Limit: 3, OldestFirst: true}, {Limit: 20}} {
 			got, err := b.l.Lists(b.Context(), fs, p)
