@@ -190,7 +190,7 @@ func (f Filter) few() bool {
 	for _, word := range f.Statuses {
 		stopped = stopped && slices.Contains([]string{"state = 'failed'", "state = 'dead'", "state = 'paused'"}, statuses[word])
 	}
-	return stopped || len(f.Who) > 0 || f.Slow != nil || f.Lane != "" && f.Lane != OpenLane
+	return stopped || f.AccountID != "" || len(f.Who) > 0 || f.Slow != nil || f.Lane != "" && f.Lane != OpenLane
 }
 
 // Count says how many closures are meant, and stops counting at most.
