@@ -2,4 +2,4 @@
 // emits and to what the tools that load it take.
 package deploy
 
-//go:generate go test -run ^TestDashboard$ -update .
+//go:generate go test -run ^(TestDashboard|TestTheRunbook)$ -update .
