@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"closeout/closure"
 )
 
 const rulesFile = "alerts/closeout.rules.yml"
@@ -120,6 +122,31 @@ func TestEachAlertSaysWhatItMeans(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An operator is reminded of every failure that is theirs to mend, whatever reasons come and go.
+func TestTheForgottenAreThoseOfAnOperator(t *testing.T) {
+	t.Parallel()
+	for _, r := range readRules(t) {
+		if r.Alert != "CloseoutStoppedForgotten" {
+			continue
+		}
+		q, err := parse(r.Expr)
+		if err != nil || len(q.selectors) != 1 || len(q.selectors[0].matchers) != 2 || q.selectors[0].matchers[1].op != "!~" {
+			t.Fatalf("%v, %+v", err, q)
+		}
+		out := strings.Split(q.selectors[0].matchers[1].value, "|")
+		for reason, info := range closure.Reasons {
+			if theirs := info.Hint == "" || strings.Contains(info.Hint, "by itself"); theirs {
+				continue // it does not stop
+			}
+			if is, want := slices.Contains(out, string(reason)), info.Who != closure.Operator; is != want {
+				t.Errorf("%s, for which the %s must act, is left out: %v", reason, info.Who, is)
+			}
+		}
+		return
+	}
+	t.Fatal("the alert is gone")
 }
 
 // Each alert fires in one of promtool's tests and is silent in one, on series that the code shows.
