@@ -77,6 +77,7 @@ type drawPanel struct {
 	Description string   `json:"description,omitempty"`
 	Grid        grid     `json:"gridPos"`
 	Collapsed   *bool    `json:"collapsed,omitempty"`
+	Inside      *[]any   `json:"panels,omitempty"` // of a row that is closed
 	Datasource  *source  `json:"datasource,omitempty"`
 	Fields      any      `json:"fieldConfig,omitempty"`
 	Options     any      `json:"options,omitempty"`
@@ -127,8 +128,7 @@ func drawn() board {
 		b.Panels = append(b.Panels, p)
 	}
 	for _, r := range dashboard {
-		open := false
-		next(drawPanel{Type: "row", Title: r.title, Grid: grid{1, 24, 0, y}, Collapsed: &open})
+		next(drawPanel{Type: "row", Title: r.title, Grid: grid{1, 24, 0, y}, Collapsed: new(false), Inside: &[]any{}})
 		y++
 		x, high := 0, 0
 		for _, p := range r.panels {
