@@ -31,6 +31,7 @@ var dashboard = []row{
 		{title: "Closures by phase", unit: count, shows: [][2]string{{`sum by (phase) (max by (phase, state) (closeout_closures{E}))`, "{{phase}}"}}},
 		{title: "The oldest in each phase", unit: seconds, shows: [][2]string{{`max by (phase) (closeout_oldest_in_phase_seconds{E})`, "{{phase}}"}}},
 		{title: "Money in flight by phase", unit: dollars, shows: [][2]string{{`max by (phase) (closeout_money_in_flight_dollars{E})`, "{{phase}}"}}},
+		{title: "Closures whose money is not known", unit: count, says: "They are in none of the sums.", shows: [][2]string{{`max by (phase) (closeout_money_unknown_closures{E})`, "{{phase}}"}}},
 		{title: "Past the usual time by phase", unit: count, shows: [][2]string{{`max by (phase) (closeout_closures_past_usual_time{E})`, "{{phase}}"}}},
 		{title: "What visits come to, an hour", unit: count, shows: [][2]string{{`sum by (outcome) (increase(closeout_outcomes_total{E,outcome=~"go|fail|done"}[1h]))`, "{{outcome}}"}}},
 		{title: "Waits by reason, the ten most", unit: perSecond, shows: [][2]string{{`topk(10, sum by (reason) (rate(closeout_outcomes_total{E,outcome="wait"}[R])))`, "{{reason}}"}}},
@@ -38,7 +39,7 @@ var dashboard = []row{
 	{"What needs a person", []panel{
 		{title: "Stopped, by reason", unit: count, says: "The runbook has a section for each.", shows: [][2]string{{`max by (state, reason) (closeout_stopped_closures{E})`, "{{state}}: {{reason}}"}}},
 		{title: "Instructions whose outcome is open", unit: count, says: "unknown: nobody knows; late: given up for lost, and then made.", shows: [][2]string{{`max by (kind, state) (closeout_intents{E})`, "{{kind}} {{state}}"}}},
-		{title: "Letters owed", unit: count, shows: [][2]string{{`max(closeout_letters_owed{E})`, "owed"}, {`sum by (result) (increase(closeout_letters_total{E}[1h]))`, "{{result}}, an hour"}}},
+		{title: "Letters owed", unit: count, shows: [][2]string{{`max(closeout_letters_owed{E})`, "owed"}, {`max(closeout_letters_given_up{E})`, "given up"}, {`sum by (result) (increase(closeout_letters_total{E}[1h]))`, "{{result}}, an hour"}}},
 		{title: "The oldest letter owed", unit: seconds, shows: [][2]string{{`max(closeout_letters_owed_oldest_seconds{E})`, "owed for"}}},
 		{title: "Histories found changed", unit: count, shows: [][2]string{{`max(closeout_ledger_broken_chains{E})`, "broken chains"}}},
 		{title: "Events verified", unit: perSecond, shows: [][2]string{{`sum(rate(closeout_ledger_verified_events_total{E}[R]))`, "by the patrol"}}},
@@ -63,6 +64,7 @@ var dashboard = []row{
 		{title: "Calls a minute, and the budget", unit: count, shows: [][2]string{
 			{`sum by (class) (rate(closeout_broker_calls_total{E}[R])) * 60`, "{{class}}"},
 			{`max(closeout_broker_budget_per_minute{E})`, "budget"},
+			{`sum(closeout_broker_budget_alone{E})`, "processes that don't share it"},
 		}},
 		{title: "How far ahead the queue of looks is taken", unit: seconds, shows: [][2]string{{`max(closeout_broker_budget_backlog_seconds{E})`, "backlog"}}},
 		{title: "The broker's own quota", unit: count, shows: [][2]string{{`min(closeout_broker_quota_left{E})`, "left"}, {`max(closeout_broker_quota_limit{E})`, "limit"}}},
@@ -101,10 +103,11 @@ var dashboard = []row{
 		}},
 		{title: "Waiting for one, at any moment", unit: count, shows: [][2]string{{`sum by (instance) (rate(closeout_ledger_pool_wait_seconds_total{E}[R]))`, "{{instance}}"}}},
 		{title: "Connections to Redis", unit: count, shows: [][2]string{
-			{`sum by (instance) (closeout_redis_pool_total{E})`, "{{instance}}"},
+			{`sum by (instance) (closeout_redis_pool_open{E})`, "{{instance}}"},
 			{`sum by (instance) (increase(closeout_redis_pool_timeouts_total{E}[R]))`, "{{instance}} timeouts"},
 		}},
 		{title: "Redis: memory", unit: bytesOf, shows: [][2]string{{`max(closeout_redis_memory_bytes{E})`, "used"}, {`max by (queue) (asynq_queue_memory_usage_approx_bytes{E})`, "{{queue}}"}}},
+		{title: "The ledger's size", unit: bytesOf, shows: [][2]string{{`max(closeout_ledger_size_bytes{E})`, "tables and indexes"}}},
 		{title: "Redis: may it carry the queue", unit: count, says: "Evicts must be 0, persists 1.", shows: [][2]string{
 			{`max(closeout_redis_evicts{E})`, "evicts"},
 			{`min(closeout_redis_persists{E})`, "persists"},
