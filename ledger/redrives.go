@@ -88,6 +88,9 @@ var (
 	ErrTooSoon = errors.New("as many were retried in the last minute as may be")
 )
 
+// PassedOver is the kind of an event that says that a redrive came to a closure, left it as it was, and why.
+const PassedOver = "passed_over"
+
 // oneByOne is said of what is found and must not be retried among many.
 const oneByOne = "a person must look at each of these by itself"
 
@@ -300,7 +303,7 @@ func scanRetry(row row) (r Retry, err error) {
 	return r, err
 }
 
-// Retry resumes one closure of a redrive, or skips it and says why, in one transaction under the redrive's row: so that none
+// Retry resumes one closure of a redrive, or skips it and says why in its history, in one transaction under the redrive's row: so that none
 // is resumed twice, none after an abort was answered, and no more in a minute than the redrive may, whoever tries. The
 // closure is as it stands afterwards. ErrStale: the redrive has ended, or the closure was dealt with already. ErrTooSoon: not
 // in this minute.
@@ -329,11 +332,18 @@ func (l *Ledger) Retry(ctx context.Context, redrive string, n int) (done Retry, 
 		if lately >= r.PerMinute {
 			return ErrTooSoon
 		}
-		if c, err = l.retry(ctx, tx, r, done); err == nil {
+		c, err = l.retry(ctx, tx, r, done)
+		no, skipped := errors.AsType[*closure.NotAllowedError](err)
+		switch {
+		case err == nil:
 			done.State = RetryDone
-		} else if no, ok := errors.AsType[*closure.NotAllowedError](err); ok {
+		case skipped:
 			done.State, done.Why = RetrySkipped, no.Why
-		} else {
+			err = l.appendEvent(ctx, tx, &c, closure.Event{
+				Kind: PassedOver, At: l.clock.Now(), Actor: closure.Worker, Text: "passed over by a bulk retry: " + no.Why, Detail: map[string]any{"redrive_id": r.ID},
+			})
+		}
+		if err != nil {
 			return err
 		}
 		done.DoneAt = now

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -254,8 +256,20 @@ var redriven = map[string]func(*bench){
 		b.command(cs[2].ID, closure.Cancel(cs[2].UpdatedAt, "bob", "never mind", false))
 		b.tamper("UPDATE closures SET reason = 'bank_gone' WHERE id = $1", cs[3].ID) // no filter's field moves without the version; if one did
 		for n := range 4 {
-			if row := b.retry(r.ID, n); row.State != ledger.RetrySkipped || !strings.Contains(row.Why, "moved") {
+			before := b.get(cs[n].ID)
+			row := b.retry(r.ID, n)
+			if row.State != ledger.RetrySkipped || !strings.Contains(row.Why, "moved") {
 				b.Errorf("%d: %+v", n, row)
+			}
+			// Its history says so, and nothing else has changed.
+			evs := b.events(cs[n].ID)
+			last := evs[len(evs)-1]
+			if last.Kind != ledger.PassedOver || last.Actor != closure.Worker || !strings.Contains(last.Text, row.Why) || !strings.Contains(string(last.Detail), r.ID) {
+				b.Errorf("%d: the history says %+v", n, last)
+			}
+			before.Seq, before.HeadHash = before.Seq+1, b.get(cs[n].ID).HeadHash
+			if diff := cmp.Diff(before, b.get(cs[n].ID)); diff != "" {
+				b.Errorf("%d: passed over, and changed\n%s", n, diff)
 			}
 		}
 		if row := b.retry(r.ID, 4); row.State != ledger.RetryDone {
