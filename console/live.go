@@ -265,6 +265,9 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 	d, ok := k.drawn.recent(key, address)
 	for n := 0; n < 2 && !ok; n++ {
 		v, err, _ := k.drawings.Do(key, func() (any, error) {
+			if d, ok := k.drawn.recent(key, address); ok { // another's, which has ended since this was looked for
+				return d, nil
+			}
 			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
 			at := time.Now()
 			p, err := f(one)
