@@ -73,6 +73,28 @@ func (l *Ledger) Unsettled(ctx context.Context, now time.Time, limit int) (out [
 	return out, err
 }
 
+// OpenIntents are how many instructions of one kind have not come to their end: sending, unknown or late.
+type OpenIntents struct {
+	Kind  closure.IntentKind
+	State string
+	N     int
+}
+
+// OpenIntents counts the instructions that are on their way at the machine time now, those of which nobody knows whether the
+// broker carried them out, and the transfers that appeared after they were given up, while their closure is not over.
+func (l *Ledger) OpenIntents(ctx context.Context, now time.Time) (out []OpenIntents, err error) {
+	err = l.each(ctx, "count open instructions", func(rows *sql.Rows) error {
+		var o OpenIntents
+		err := rows.Scan(&o.Kind, &o.State, &o.N)
+		out = append(out, o)
+		return err
+	}, "SELECT o.kind, o.known, count(*) FROM (SELECT i.kind, CASE WHEN i.state = 'late' THEN 'late' WHEN i.deadline < $1 THEN 'unknown' ELSE 'sending' END AS known"+
+		" FROM closeout.intents i WHERE i.environment = $2 AND i.state IN ('sending', 'late')"+
+		" AND (i.state = 'sending' OR (SELECT c.state FROM closeout.closures c WHERE c.id = i.closure_id) NOT IN ('closed', 'canceled'))) o"+
+		" GROUP BY o.kind, o.known ORDER BY o.kind, o.known", ts(now), string(l.env))
+	return out, err
+}
+
 // Noted are the running closures that wait for a reason, whoever must act.
 func (l *Ledger) Noted(ctx context.Context, r closure.Reason) ([]Group, error) {
 	return l.groups(ctx, groups+"environment = $1 AND state = 'running' AND reason = $2"+grouped, string(l.env), string(r))
