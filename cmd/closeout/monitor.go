@@ -68,6 +68,7 @@ type sight struct {
 	ledger *ledger.Ledger // nil: it could not be opened
 	rdb    *redis.Client
 	queue  *tasks.Queue
+	away   error    // why there is no Redis to ask, if it is known
 	unread []string // what could not be read, and why
 	asks   bool     // something asks for a person
 }
@@ -81,7 +82,11 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 	if err != nil {
 		return err
 	}
-	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, rdb: redis.NewClient(opts)}
+	var away error
+	if m.RedisURL == noRedis {
+		away = errors.New("the demo does not run, and its Redis ended with it")
+	}
+	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewClient(opts)}
 	s.queue = tasks.NewQueue(s.rdb, clock, closure.TimingOf(clock).Task)
 	env := closure.Environment(m.Environment)
 	s.ledger, err = ledger.Open(ctx, ledger.Options{URL: m.DatabaseURL, Environment: env, Policy: closure.DefaultPolicy(env), Clock: clock})
@@ -181,6 +186,11 @@ func (s *sight) needLedger() error {
 
 // inRedis asks Redis for something, within a time; Asynq's inspector knows no context.
 func inRedis[T any](ctx context.Context, s *sight, what string, ask func(context.Context) (T, error)) (T, bool) {
+	if s.away != nil {
+		var none T
+		s.missing(what+", in Redis", s.away)
+		return none, false
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*answering)
 	defer cancel()
 	type answer struct {
@@ -335,6 +345,9 @@ type demoPlace struct {
 // redisFile holds, in a demo's folder, the URL of its Redis while it runs.
 const redisFile = "redis.url"
 
+// noRedis stands for the Redis of a demo that does not run.
+const noRedis = "redis://127.0.0.1:1/0"
+
 // openRedis lets programs beside a demo look at its Redis, on a free port of this machine. The URL, with a password made for this
 // start, is for whoever may read the folder.
 func openRedis(mini *miniredis.Miniredis, dir, password string) (forget func(), err error) {
@@ -361,7 +374,7 @@ func demoAt(dir string) (d demoPlace, err error) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, redisFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		d.redis = "redis://127.0.0.1:1/0" // it does not run: nobody answers there, and what is in the ledger can be read
+		d.redis = noRedis // what is in the ledger can be read
 		return d, nil
 	}
 	d.redis = strings.TrimSpace(string(b))

@@ -45,7 +45,7 @@ type statusView struct {
 	EndedAt      *time.Time          `json:"ended_at"`
 	Task         *taskStatus         `json:"task"` // null: Redis could not be read
 	Chain        desk.Chain          `json:"chain"`
-	Events       []ledger.Event      `json:"events"`
+	Events       []desk.Entry        `json:"events"`
 	Unread       []string            `json:"unread,omitempty"`
 }
 
@@ -114,13 +114,13 @@ func asking(c closure.Closure) bool {
 }
 
 func (s *sight) status(r desk.Record, d *desk.Desk, events int) statusView {
-	c := r.Closure
+	c, file := r.Closure, d.File(r, true)
 	return statusView{
 		JobID: c.ID, AccountID: c.AccountID, Confirmation: c.Confirmation, Environment: c.Environment, BatchID: c.BatchID, Priority: c.Priority,
 		Phase: c.Phase, State: c.State, Status: c.JobStatus(), Waiting: desk.WaitingOf(c), Message: desk.Next(c, s.clock.Now()),
 		Failures: c.Failures, LastError: c.LastError, Money: readiness.MoneyOf(c, r.Intents), InFlight: desk.InFlightOf(r.Intents),
 		CreatedAt: stamp(c.CreatedAt), StartedAt: stamp(c.StartedAt), EnteredAt: stamp(c.EnteredAt), UpdatedAt: stamp(c.UpdatedAt), EndedAt: stamp(c.EndedAt),
-		Chain: d.File(r, true).Chain, Events: r.Events[max(0, len(r.Events)-events):],
+		Chain: file.Chain, Events: file.History[max(0, len(file.History)-events):],
 	}
 }
 
@@ -181,7 +181,7 @@ func (p *page) status(v statusView, c closure.Closure, others int) {
 	p.title("the last %d of %d events", len(v.Events), v.Chain.Events)
 	var rows []table.Row
 	for _, e := range v.Events {
-		rows = append(rows, table.Row{e.Seq, e.At.In(calendar.NewYork).Format("02 Jan 2006 15:04:05"), e.Phase, printable(e.Actor), printable(e.Text)})
+		rows = append(rows, table.Row{e.Seq, e.At.UTC.In(calendar.NewYork).Format("02 Jan 2006 15:04:05"), e.Phase, printable(e.Actor), printable(e.Text)})
 	}
 	p.table(table.Row{"#", "TIME, ET", "PHASE", "WHO", "WHAT"}, rows)
 }
