@@ -83,7 +83,7 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 		return err
 	}
 	var away error
-	if m.RedisURL == noRedis {
+	if m.Data != "" && m.RedisURL == noRedis {
 		away = errors.New("the demo does not run, and its Redis ended with it")
 	}
 	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewClient(opts)}

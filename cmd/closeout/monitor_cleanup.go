@@ -145,7 +145,7 @@ func (p *page) cleanup(v cleanupView, c *monitorCleanupCmd) {
 	if v.Applied {
 		verb = "this was removed"
 	}
-	p.title("of what had ended before %[2]s (%[3]s) %[1]s:", verb, v.EndedBefore.Format("2006-01-02"), counts(c.Years, "year"))
+	p.title("Of what had ended before %[2]s (%[3]s), %[1]s:", verb, v.EndedBefore.Format("2006-01-02"), counts(c.Years, "year"))
 	in := any("not known")
 	if v.Tasks != nil {
 		in = *v.Tasks

@@ -127,7 +127,7 @@ func (s *sight) figures(ctx context.Context, v *statsView) error {
 	if err != nil {
 		return err
 	}
-	v.Ended = map[string]int{}
+	v.Ended = map[string]int{string(closure.Closed): 0, string(closure.Canceled): 0}
 	for state, n := range b.Ended {
 		v.Ended[string(state)] = n
 	}

@@ -75,7 +75,7 @@ func (c *monitorStatusCmd) Run(ctx context.Context, o output, m *monitorCmd) err
 		v := s.status(r, d, max(c.Events, 0))
 		v.Task = s.task(ctx, r.Closure)
 		v.Unread = s.unread
-		s.asks = asking(r.Closure) || r.Broken != nil
+		s.asks = asking(r.Closure, r.Intents) || r.Broken != nil
 		return s.print(v, func(p *page) { p.status(v, r.Closure, more) })
 	})
 }
@@ -108,8 +108,13 @@ func (s *sight) none(format string, args ...any) error {
 	return nothingFound
 }
 
-// asking says whether a closure asks for a person.
-func asking(c closure.Closure) bool {
+// asking says whether a closure asks for a person. An outcome that nobody knows does, though time may tell it.
+func asking(c closure.Closure, intents []closure.Intent) bool {
+	for _, i := range intents {
+		if i.State == closure.IntentLate || i.Unknown(time.Now()) {
+			return true
+		}
+	}
 	return !c.State.Ended() && (c.State != closure.Running || c.Who != closure.Nobody)
 }
 
