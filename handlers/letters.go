@@ -38,7 +38,7 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 		if err != nil {
 			return letters, err
 		}
-		if err := r.Post.Send(ctx, n, c, intents); err != nil {
+		if err := r.post(ctx, n, c, intents); err != nil {
 			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
 			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
 				WithError(errors.New(text(err))).Warn("could not hand over a letter")

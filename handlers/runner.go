@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/calendar"
@@ -43,7 +44,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget, Heard and Visited must be set.
+// Runner carries out visits. All fields but Budget, Heard, Visited and Tracer must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -61,6 +62,9 @@ type Runner struct {
 
 	// Visited is told of each visit's first beginning, and how much machine time after it was due that was. Nil: nobody is.
 	Visited func(late time.Duration)
+
+	// Tracer makes the spans of visits and letters; what they ask of ledger, queue and broker has its spans below. Nil: there are none.
+	Tracer trace.Tracer
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -70,7 +74,8 @@ var ErrNotCounted = errors.New("the ledger is out of reach")
 // Delivery is one delivery of a task.
 type Delivery struct {
 	tasks.Payload
-	Retried int // Asynq's count of earlier failures of this task
+	Retried int    // Asynq's count of earlier failures of this task
+	Trace   string // the traceparent in its header; empty: it has none
 }
 
 // phases has what each phase of closure.Road does.
@@ -90,11 +95,11 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	retried, _ := asynq.GetRetryCount(ctx)
-	return r.Visit(ctx, Delivery{Payload: p, Retried: retried})
+	return r.Visit(ctx, Delivery{Payload: p, Retried: retried, Trace: t.Headers()[tasks.TraceHeader]})
 }
 
-// Visit carries out one visit.
-func (r *Runner) Visit(ctx context.Context, d Delivery) error {
+// visit is Visit, in its span.
+func (r *Runner) visit(ctx context.Context, d Delivery) error {
 	started := time.Now()
 	c, intents, err := r.Ledger.Load(ctx, d.ClosureID)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -104,6 +109,7 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}
+	traceFound(ctx, d, c)
 	switch {
 	case c.State != closure.Running:
 		return nil
@@ -132,7 +138,8 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 	}
 	o, err := r.look(ctx, v)
 	next, err := r.end(ctx, d, v, o, err)
-	r.Log.WithFields(logrus.Fields{
+	traceEnded(ctx, next, o, err)
+	r.Log.WithContext(ctx).WithFields(logrus.Fields{
 		"closure": c.ID, "account": tail(c.AccountID), "phase": c.Phase, "version": d.Version, "outcome": word(o, err),
 		"state": next.State, "next_in": nextIn(next, r.Clock.Now()), "attempt": d.Retried + 1,
 		"broker_calls": len(calls.List()), "took": time.Since(started).Round(time.Millisecond).String(),

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -62,6 +63,9 @@ type Options struct {
 	// not, and is ready all the same. This field is optional.
 	Beside func(context.Context) map[string]error
 
+	// Tracer makes the spans of requests, below which their queries and broker calls are. Nil: there are none.
+	Tracer trace.Tracer
+
 	// Log gets one line for each request. Nil means that nothing is logged.
 	Log     *logrus.Logger
 	Version string
@@ -108,7 +112,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.trace, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		if o.Console != nil && !keyed(c.Request) {
 			c.Status(http.StatusOK) // gin has put down a 404
