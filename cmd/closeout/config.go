@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -109,6 +110,7 @@ type settings struct {
 	calls  int                   // at the broker, a minute, by all processes
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
+	traces tracing
 }
 
 func (c common) check(bad *complaints) settings {
@@ -118,6 +120,7 @@ func (c common) check(bad *complaints) settings {
 		s.env = closure.Sandbox
 	}
 	s.policy = c.policy(s.env, bad)
+	s.traces = tracingOf(os.Getenv, bad)
 	level, err := logrus.ParseLevel(c.LogLevel)
 	if err != nil {
 		bad.add("CLOSEOUT_LOG_LEVEL", "must be error, warn, info or debug, is %q", c.LogLevel)
