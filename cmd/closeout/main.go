@@ -67,8 +67,10 @@ func hurried(ctx context.Context) <-chan struct{} {
 // run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
+	var files secretFiles
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days."),
+	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days. A secret setting may stand in a file: CLOSEOUT_…_FILE is its path."),
+		kong.Resolvers(&files), kong.ValueFormatter(helped),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError())
 	if err != nil {
@@ -85,7 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(output{stdout, stderr})
-	err = k.Run()
+	if err = files.bad.err(); err == nil {
+		err = k.Run()
+	}
 	switch {
 	case err == nil:
 		return 0
