@@ -100,14 +100,30 @@ func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (s
 
 // openDatabase opens the pool that a ledger's URL names. No error repeats the URL: it may hold a password.
 func openDatabase(ctx context.Context, u string) (*database, error) {
-	scheme, rest, _ := strings.Cut(u, ":")
-	switch {
-	case scheme == "sqlite" && rest != "":
-		return openSQLite(rest)
-	case scheme == "postgres" || scheme == "postgresql":
-		return openPostgres(ctx, u)
+	if file := sqliteFile(u); file != "" {
+		return openSQLite(file)
 	}
-	return nil, fmt.Errorf("database URL: want postgres://… or sqlite:PATH, got a URL with the scheme %q", scheme)
+	return openPostgres(ctx, u)
+}
+
+// sqliteFile is the path in a URL sqlite:PATH; "" for any other.
+func sqliteFile(u string) string {
+	file, found := strings.CutPrefix(u, "sqlite:")
+	if !found {
+		return ""
+	}
+	return file
+}
+
+func parsePostgres(u string) (*pgx.ConnConfig, error) {
+	if !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
+		return nil, errors.New("database URL: want postgres://… or sqlite:PATH")
+	}
+	cfg, err := pgx.ParseConfig(u)
+	if err != nil {
+		return nil, errors.New("database URL: is no postgres:// URL that can be read; special characters in a password must be percent-encoded, and the files of sslrootcert, sslcert and sslkey readable")
+	}
+	return cfg, nil
 }
 
 func openSQLite(file string) (*database, error) {
@@ -130,9 +146,9 @@ const postgresConns = 16
 
 // openPostgres opens a pool, and refuses a server on which a claim could be lost or the newest row not be seen.
 func openPostgres(ctx context.Context, u string) (*database, error) {
-	cfg, err := pgx.ParseConfig(u)
+	cfg, err := parsePostgres(u)
 	if err != nil {
-		return nil, errors.New("database URL: is no postgres:// URL that can be read; special characters in a password must be percent-encoded")
+		return nil, err
 	}
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(postgresConns)
