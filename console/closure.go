@@ -304,7 +304,7 @@ func (k *Console) brokerPage(a *ask) (page, error) {
 	if k.Readiness == nil {
 		return page{}, trouble{Status: http.StatusServiceUnavailable, Title: "The broker can't be asked", Detail: "This console has no way to the broker."}
 	}
-	view, err := k.looks.view(a.Context(), r.Closure, k.Readiness.View)
+	view, err := k.views.at(a.Context(), r.Closure, k.Readiness.View)
 	v := brokerView{Closure: r.Closure, At: view.At, Gone: errors.Is(err, readiness.ErrNoAccount)}
 	if err != nil && !v.Gone {
 		return page{}, trouble{

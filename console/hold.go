@@ -87,8 +87,8 @@ func (k *Console) release(a *ask) (string, error) {
 
 // holdChanged lets the next page see what was just done.
 func (r readings) holdChanged() {
-	r.hold.forget()
-	r.changes.forget()
+	r.hold.Forget()
+	r.changes.Forget()
 }
 
 // holdAsked reads the form.
@@ -134,7 +134,7 @@ func (k *Console) notHeldSo(a *ask, err error) error {
 
 // banner is what everybody must know, nil if there is nothing.
 func (k *Console) banner(ctx context.Context) *Banner {
-	h, err := k.readings.hold.get(ctx, k.Ledger.Hold)
+	h, err := k.readings.hold.Get(ctx, k.Ledger.Hold)
 	if err != nil || !h.Held {
 		return nil // a ledger that does not answer shows no page
 	}
@@ -146,7 +146,7 @@ func (k *Console) banner(ctx context.Context) *Banner {
 
 // holdSeen is the version of the hold as pages show it now; "" while nobody can tell.
 func (k *Console) holdSeen(ctx context.Context) string {
-	h, err := k.readings.hold.get(ctx, k.Ledger.Hold)
+	h, err := k.readings.hold.Get(ctx, k.Ledger.Hold)
 	if err != nil {
 		return ""
 	}

@@ -47,7 +47,7 @@ func (k *Console) retryPreview(a *ask) (page, error) {
 	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: desk.MostReason, Operator: a.Who.Role.may(Operator)}
 	out := page{Template: "retry", Title: "Retry many"}
 	if len(w.faults) > 0 { // what is not understood retries nothing
-		out.Data = p
+		out.Data, out.Status = p, http.StatusUnprocessableEntity
 		return out, nil
 	}
 	if err := k.exactly(a.Context(), &w.filter); err != nil {

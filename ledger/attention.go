@@ -94,3 +94,25 @@ func (l *Ledger) Unsettled(ctx context.Context, now time.Time, limit int) (out [
 		" ORDER BY claimed_at, id LIMIT $3", string(l.env), ts(now), limit)
 	return out, err
 }
+
+// OpenIntents are how many instructions of one kind have not come to their end: sending, unknown or late.
+type OpenIntents struct {
+	Kind  closure.IntentKind
+	State string
+	N     int
+}
+
+// OpenIntents counts the instructions that are on their way at the machine time now, those of which nobody knows whether the
+// broker carried them out, and the transfers that appeared after they were given up, while their closure is not over.
+func (l *Ledger) OpenIntents(ctx context.Context, now time.Time) (out []OpenIntents, err error) {
+	err = l.each(ctx, "count open instructions", func(rows *sql.Rows) error {
+		var o OpenIntents
+		err := rows.Scan(&o.Kind, &o.State, &o.N)
+		out = append(out, o)
+		return err
+	}, "SELECT o.kind, o.known, count(*) FROM (SELECT i.kind, CASE WHEN i.state = 'late' THEN 'late' WHEN i.deadline < $1 THEN 'unknown' ELSE 'sending' END AS known"+
+		" FROM closeout.intents i WHERE i.environment = $2 AND i.state IN ('sending', 'late')"+
+		" AND (i.state = 'sending' OR (SELECT c.state FROM closeout.closures c WHERE c.id = i.closure_id) NOT IN ('closed', 'canceled'))) o"+
+		" GROUP BY o.kind, o.known ORDER BY o.kind, o.known", ts(now), string(l.env))
+	return out, err
+}
