@@ -108,7 +108,7 @@ func laneOf(ln ledger.Lane, b ledger.Board, cal *calendar.Calendar, now time.Tim
 	out.Link = closuresAt("lane", string(ln))
 	out.AgeLink = closuresAt("lane", string(ln), "order", "stuck")
 	if ln == ledger.StartLane {
-		out.Title, out.Does, out.Starts = "Waiting to start", "accepted for later; nothing is done before", true
+		out.Title, out.Does, out.Starts = "Waiting to start", "accepted for later", true
 		return out
 	}
 	p := closure.Phase(ln)
