@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -152,7 +151,7 @@ func (k *Console) refusal(do action, r desk.Record) string {
 		if r.State != closure.Paused {
 			no.Why = hint(no.Why)
 		}
-		return sentence(no.Why)
+		return closure.Sentence(no.Why)
 	}
 	return ""
 }
@@ -181,6 +180,8 @@ type actionView struct {
 	Excess    string // money that resuming pays out as well
 	No        string // why it would be refused now
 
+	MostReason int
+
 	Wrote   map[string]string // what was written in the form
 	Faults  map[string]string // what is wrong with it, by field
 	Refused *desk.Refusal     // of the form that was sent
@@ -189,7 +190,7 @@ type actionView struct {
 
 func (k *Console) preview(do action, r desk.Record, v actionView) page {
 	c := r.Closure
-	v.action, v.Closure, v.Seen, v.InFlight = do, c, c.Seq, desk.InFlightOf(r.Intents)
+	v.action, v.Closure, v.Seen, v.InFlight, v.MostReason = do, c, c.Seq, desk.InFlightOf(r.Intents), desk.MostReason
 	v.Next, v.NoReturn, v.Hint, v.No = desk.Next(c, k.now()), noReturn(r.Intents), closure.Reasons[c.Reason].Hint, k.refusal(do, r)
 	if do.No(c) {
 		v.No = "The closure is " + string(c.State) + "."
@@ -240,11 +241,9 @@ func (k *Console) act(do action, a *ask) (formAnswer, error) {
 		}
 		return formAnswer{Status: status, Page: k.preview(do, r, v)}, nil
 	}
-	why := v.Wrote["why"]
-	if wrong := desk.Line(why); wrong != "" {
+	why, wrong := desk.Reason(v.Wrote["why"])
+	if wrong != "" {
 		v.Faults["why"] = "The reason " + wrong + "."
-	} else if utf8.RuneCountInString(why) > mostReason {
-		v.Faults["why"] = "The reason may have 500 characters."
 	}
 	word := desk.Word{
 		Kind: do.word, Amount: v.Wrote["amount"], Reference: v.Wrote["reference"], TransferID: v.Wrote["transfer_id"],

@@ -15,6 +15,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/desk"
 )
 
 // act sends an action's form as its page has it.
@@ -94,7 +95,7 @@ func TestEachActionDoesWhatItsPageSays(t *testing.T) {
 				fields = tt.fields(k)
 			}
 			// Without a reason, with one that breaks its line, or by a viewer: nothing.
-			for _, why := range []string{"", "  ", "a\nb", strings.Repeat("x", mostReason+1)} {
+			for _, why := range []string{"", "  ", "a\nb", strings.Repeat("x", desk.MostReason+1)} {
 				if status, text := k.act(tt.name, why, fields...); status != http.StatusUnprocessableEntity || !strings.Contains(text, "The reason") {
 					t.Errorf("reason %q: %d", why, status)
 				}

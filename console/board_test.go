@@ -17,6 +17,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/readiness"
 )
 
 // create makes a closure of a new account.
@@ -221,7 +222,7 @@ func TestSlowIsWhatIsOlderThanUsualInTheDaysOfItsPhase(t *testing.T) {
 					days = 0 // less than one
 				}
 				is := since.Before(cut[s.Phase])
-				if is != (days > k.usual(s.Phase)) {
+				if is != (days > readiness.Usual(k.Policy, s.Phase)) {
 					t.Fatalf("%s since %s on %s: %s, slow: %t", s.Phase, since, now, ageIn(cal, s.Phase, since, now), is)
 				}
 				if is {

@@ -122,7 +122,7 @@ func waits(c closure.Closure, now time.Time) (why, who, hint string, until time.
 	case closure.Running, closure.Paused, closure.Failed, closure.Dead:
 	}
 	w := desk.WaitingOf(c)
-	why, hint = sentence(w.Why), w.Hint
+	why, hint = closure.Sentence(w.Why), w.Hint
 	switch {
 	case c.State == closure.Running && c.DueAt.After(now):
 		until = c.DueAt
@@ -143,13 +143,6 @@ func waits(c closure.Closure, now time.Time) (why, who, hint string, until time.
 		}
 	}
 	return why, who, hint, until
-}
-
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToUpper(text[:1]) + strings.TrimRight(text[1:], ".") + "."
 }
 
 // age is how old a closure is, or has become, in business days: the weekend makes nobody late.

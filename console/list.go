@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/shopspring/decimal"
 
@@ -238,7 +236,7 @@ func sum(text string) *decimal.Decimal {
 
 // line says in one sentence why a closure waits, until when, and who must act.
 func line(c closure.Closure, now time.Time) string {
-	why := oneLine(cmp.Or(c.Why, closure.Reasons[c.Reason].Title, "on its way"))
+	why := part(cmp.Or(c.Why, closure.Reasons[c.Reason].Title, "on its way"))
 	switch c.State {
 	case closure.Closed:
 		return fmt.Sprintf("Closed %s: %s.", newYork(c.EndedAt), why)
@@ -251,7 +249,7 @@ func line(c closure.Closure, now time.Time) string {
 	case closure.Running:
 	}
 	if c.Failures > 0 {
-		why += "; the last try ended with an error and is repeated: " + oneLine(c.LastError)
+		why += "; the last try ended with an error and is repeated: " + part(c.LastError)
 	}
 	until := "looks again " + newYork(c.DueAt)
 	switch {
@@ -261,19 +259,10 @@ func line(c closure.Closure, now time.Time) string {
 		until = "starts " + newYork(c.DueAt)
 	}
 	if c.Who != closure.Nobody {
-		return fmt.Sprintf("%s; %s must act, %s.", title(why), theParty(c.Who), until)
+		return fmt.Sprintf("%s; %s must act, %s.", closure.Capital(why), theParty(c.Who), until)
 	}
-	return fmt.Sprintf("%s; %s.", title(why), until)
+	return fmt.Sprintf("%s; %s.", closure.Capital(why), until)
 }
 
-// oneLine is a text that others wrote, as a part of a sentence.
-func oneLine(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
-	return strings.TrimRight(text, ". ")
-}
-
-// title begins a text with a capital letter.
-func title(text string) string {
-	r, n := utf8.DecodeRuneInString(text)
-	return string(unicode.ToUpper(r)) + text[n:]
-}
+// part is a text that others wrote, as a part of a sentence.
+func part(text string) string { return strings.TrimRight(closure.OneLine(text), ". ") }
