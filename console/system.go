@@ -42,6 +42,7 @@ type readings struct {
 	changes *live.Kept[[]ledger.Hold]
 	figures *live.Kept[figures]
 	engine  *live.Kept[engine]
+	oldest  *live.Kept[map[ledger.Lane]time.Time]
 }
 
 func newReadings() readings {
@@ -50,6 +51,7 @@ func newReadings() readings {
 		changes: &live.Kept[[]ledger.Hold]{Life: 10 * time.Second, Patience: 5 * time.Second},
 		figures: &live.Kept[figures]{Life: 10 * time.Second, Patience: 10 * time.Second},
 		engine:  &live.Kept[engine]{Life: 2 * time.Second, Patience: 2 * time.Second},
+		oldest:  &live.Kept[map[ledger.Lane]time.Time]{Life: 30 * time.Second, Patience: 5 * time.Second}, // it reads much, and days pass slowly
 	}
 }
 
