@@ -1,11 +1,13 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -138,14 +140,30 @@ func (k *Console) refusal(do action, r desk.Record) string {
 		}
 		return ""
 	}
-	if do.word == closure.AdoptTransfer || do.word == closure.VoidTransfer {
-		if !slices.ContainsFunc(r.Intents, func(i closure.Intent) bool {
-			return i.Kind == closure.TransferIntent && (i.State == closure.IntentSending || i.State == closure.IntentLate || i.State == closure.IntentVoid)
-		}) {
-			return "No payout of this closure is in question: each was answered, or refused."
+	// What the form asks for is taken to be what would be accepted: if it is refused all the same, it is whatever is written there.
+	asked := inQuestion(r.Intents)
+	word := closure.Resolution{Kind: do.word, Amount: closure.Cent, Reference: "preview", TransferID: "preview", Bank: "preview", Fingerprint: "preview"}
+	if len(asked) > 0 {
+		word.IntentID, word.TransferID = asked[0].ID, cmp.Or(asked[0].BrokerID, word.TransferID)
+	}
+	_, err := word.Check(r.Closure, r.Intents, time.Now())
+	if no, ok := errors.AsType[*closure.NotAllowedError](err); ok && len(asked) < 2 { // of several payouts the form asks for one
+		if r.State != closure.Paused {
+			no.Why = hint(no.Why)
 		}
+		return closure.Sentence(no.Why)
 	}
 	return ""
+}
+
+// inQuestion are the payouts of which nobody knows what became of them, or somebody should.
+func inQuestion(intents []closure.Intent) (out []closure.Intent) {
+	for _, i := range intents {
+		if i.Kind == closure.TransferIntent && (i.State == closure.IntentSending || i.State == closure.IntentLate || i.State == closure.IntentVoid) {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // actionView is what the page of an action shows.
@@ -180,12 +198,21 @@ func (k *Console) preview(do action, r desk.Record, v actionView) page {
 	if do.command == desk.Resume && c.Reason == closure.Unexplained {
 		v.Excess = c.Memo.Excess
 	}
-	for _, i := range r.Intents {
-		if i.Kind == closure.TransferIntent && (i.State == closure.IntentSending || i.State == closure.IntentLate || i.State == closure.IntentVoid) {
-			v.Questions = append(v.Questions, i)
-		}
-	}
+	v.Questions = inQuestion(r.Intents)
 	return page{Template: "action", Title: do.Title + ": " + c.Confirmation, Data: v}
+}
+
+// WhatNow says what can be done instead of what was refused, where the desk's own words are for who sends requests.
+func (v actionView) WhatNow() string {
+	switch v.Refused.Code {
+	case desk.ClosureEnded:
+		return "Nothing can be changed of it. An account that is open can be given a new closure, by the client that closes accounts."
+	case desk.CannotResolve:
+		return "The closure’s page has the payouts and what it waits for."
+	case desk.NotRunning:
+		return "It sends nothing as it is. Resume or retry it to set it going again; record first what was done by hand."
+	}
+	return v.Refused.Hint
 }
 
 // No says whether the action is none for a closure in this state.

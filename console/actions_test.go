@@ -58,7 +58,7 @@ func TestEachActionDoesWhatItsPageSays(t *testing.T) {
 		{"wake", func(k *caseBench) { k.look(closure.Wait(time.Hour, closure.Selling, "selling")) }, nil, []string{"none is left out", "It is not passed"}, closure.Running, "wake", "because", 1},
 		{"pause", func(k *caseBench) { k.pay(0, "", "") }, nil, []string{"nothing new is sent", "It goes its way whatever you do here", "It is passed: the payout of $900.00"}, closure.Paused, "pause", "because", 0},
 		{"resume", held, nil, []string{"start afresh"}, closure.Running, "resume", "because", 1},
-		{"retry", failed, nil, []string{"in the phase in which it stopped", "Approved again: resume"}, closure.Running, "resume", "because", 1},
+		{"retry", failed, nil, []string{"in the phase in which it stopped", "Approved again: retry"}, closure.Running, "resume", "because", 1},
 		{"cancel", failed, nil, []string{"ends here for good", "The account stays open"}, closure.Canceled, "cancel", "because", 0},
 		{"paid_by_hand", func(k *caseBench) {
 			k.pay(time.Hour, "t-1", "RETURNED")

@@ -72,7 +72,7 @@ func TestAttentionGroupsWhatNeedsAPerson(t *testing.T) {
 		Kind: closure.TransferIntent, Subject: "bank", Request: []byte(`{}`), ClaimedAt: c.UpdatedAt, Deadline: time.Now().Add(-time.Minute), BankingDay: "2026-11-18",
 	}}, closure.Event{Kind: "claim", At: c.UpdatedAt, Actor: closure.Worker, Text: "pay"})
 	must(t, err)
-	body := b.sees(t, "/attention", "!All clear", html.EscapeString(closure.Reasons[closure.OrderRefused].Hint), "order_refused", "$2000.20", "and 1 of 3 not known", "less than a business day",
+	body := b.sees(t, "/attention", "!All clear", html.EscapeString(hint(closure.Reasons[closure.OrderRefused].Hint)), "order_refused", "$2,000.20", "and 1 of 3 not known", "less than a business day",
 		"/attention/retry?reason=order_refused&amp;status=failed%2Cdead", "!/attention/retry?reason=unexplained_money", "A person must look at each of these",
 		"/closures?reason=order_refused&amp;status=failed%2Cdead", "/closures/"+failed[1].ID, "/closures/"+each.ID, "account_blocked", "excess_noted", "Paused", "a payout", "/closures/"+c.ID)
 	order := []string{"nobody knows what became", "Gaps in the books", "<h2>Stopped", "unexplained_money", "order_refused", "waiting for somebody", "account_blocked", "<h2>Paused"}
@@ -125,7 +125,7 @@ func TestManyAreRetriedFromThePreview(t *testing.T) {
 	b.stop(t, 2, closure.LateTransfer, nil)
 	other := b.stop(t, 1, closure.BankGone, nil)[0]
 	const path = "/attention/retry?status=failed,dead&reason=transfer_failed"
-	b.sees(t, path, "<b>3</b> would be retried", html.EscapeString(closure.Reasons[closure.TransferFailed].Hint), "!bank_gone", "!A person must look at each")
+	b.sees(t, path, "<b>3</b> would be retried", html.EscapeString(hint(closure.Reasons[closure.TransferFailed].Hint)), "!bank_gone", "!A person must look at each")
 	b.sees(t, "/attention/retry?reason=late_transfer", "a person must look at each", "!would be retried", "!<button class=\"act\"", "late_transfer")
 	b.sees(t, "/attention/retry?reason=account_gone", "Nothing that has stopped matches")
 	if page := b.refused(t, "/attention/retry?raeson=account_gone&q="+url.QueryEscape(evil)); !strings.Contains(page, "not understood") || !strings.Contains(page, "raeson") || strings.Contains(page, "<script>alert") {

@@ -36,13 +36,14 @@ type boardPage struct {
 
 // lane is a column of the board.
 type lane struct {
-	Title, Does, Link string
-	N                 int
-	Age, AgeLink      string // of the one that has been there the longest
-	Since             time.Time
-	Starts            bool // Since is to come: the first that begins
-	Money             inside
-	Stuck, People     []number
+	Title, Does, Link  string
+	N                  int
+	Age, AgeLink       string // of the stay of the one that has been there the longest
+	Oldest, OldestLink string // of the oldest closure in it, in business days since it was asked for; "": not known
+	Since              time.Time
+	Starts             bool // Since is to come: the first that begins
+	Money              inside
+	Stuck, People      []number
 }
 
 // inside is the money in closures: what is known of it, and of how many of them it is not.
@@ -70,9 +71,17 @@ func (k *Console) board(a *ask) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	created, err := k.readings.oldest.Get(a.Context(), k.Ledger.Oldest)
+	if err != nil {
+		k.Log.WithError(err).Warn("the board does not know how old the oldest closures are")
+	}
 	p := boardPage{Market: marketAt(cal, now)}
 	for _, ln := range ledger.Lanes() {
-		p.Lanes = append(p.Lanes, laneOf(ln, b, cal, now))
+		one := laneOf(ln, b, cal, now)
+		if at, ok := created[ln]; ok && one.N > 0 {
+			one.Oldest, one.OldestLink = businessDays(cal, at, now), closuresAt("lane", string(ln), "order", "oldest")
+		}
+		p.Lanes = append(p.Lanes, one)
 	}
 	all := sumOf("", b)
 	p.Open, p.Money, p.People, p.Stuck = all.N, all.Money, all.People, all.Stuck
@@ -109,7 +118,7 @@ func laneOf(ln ledger.Lane, b ledger.Board, cal *calendar.Calendar, now time.Tim
 	out.Link = closuresAt("lane", string(ln))
 	out.AgeLink = closuresAt("lane", string(ln), "order", "stuck")
 	if ln == ledger.StartLane {
-		out.Title, out.Does, out.Starts = "Waiting to start", "accepted for later; nothing is done before", true
+		out.Title, out.Does, out.Starts = "Waiting to start", "accepted for later", true
 		return out
 	}
 	p := closure.Phase(ln)

@@ -126,7 +126,7 @@ func TestEachNumberOfTheBoardIsTheListBehindIt(t *testing.T) {
 		t.Errorf("only %d numbers", links)
 	}
 	for _, text := range []string{
-		`<b>9</b> under way`, "$1315.00", "$700.25", "and 4 of 9 not known", "for an operator", "for the customer", "for the broker", "less than a trading day",
+		`<b>9</b> under way`, "<dt>Oldest</dt>", "less than a business day", `order=oldest`, "Longest here", "$1,315.00", "$700.25", "and 4 of 9 not known", "for an operator", "for the customer", "for the broker", "less than a trading day",
 		"less than a banking day", "failed", "dead", "paused", "Waiting to start",
 	} {
 		if !strings.Contains(board, text) {

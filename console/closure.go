@@ -236,6 +236,9 @@ func masked(text string) string {
 		return first + "•••"
 	}
 	_, top, _ := strings.Cut(domain[max(0, strings.LastIndex(domain, ".")):], ".")
+	if top == "" { // a name within a network
+		return first + "•••@•••"
+	}
 	return first + "•••@•••." + top
 }
 

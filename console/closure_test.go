@@ -188,7 +188,7 @@ func TestAClosuresPageSaysWhyItWaits(t *testing.T) {
 		}, []string{"A visit is due now."}},
 		"blocked": {func(k *caseBench) { k.look(closure.Park(time.Hour, closure.TransfersBlocked, "transfers are blocked")) }, []string{"The broker must act.", "Ask the broker to lift the block", "nobody can tell: the broker must act first"}, nil},
 		"failed": {func(k *caseBench) { k.look(closure.Fail(closure.BankGone, "the bank is gone")) }, []string{
-			"The bank is gone.", "The customer must act.", `/retry"`, `/relink_bank"`, `/paid_by_hand"`, "nobody can tell while it is failed",
+			"The bank is gone.", "The customer must act.", `/retry"`, `/relink_bank"`, "retry, and record the payment when", "Approved again: retry. Otherwise have the customer link a bank and record it, or pay by hand", "nobody can tell while it is failed",
 		}, []string{`/wake"`, `/pause"`}},
 		"past no return": {func(k *caseBench) { k.sell("") }, []string{"It is passed: the order to sell 3 AAPL was taken by the broker", "be called off any more", `aria-disabled="true"`, "$300.10", "order-1", "req-order"}, []string{`/cancel"`}},
 		"in flight":      {func(k *caseBench) { k.pay(0, "", "") }, []string{"In flight", "the payout of $900.00 is on its way to the broker", "no answer"}, nil},
@@ -413,4 +413,14 @@ func TestTheBrokersNowStandsBesideOurs(t *testing.T) {
 	_, text = k.page("/closures/" + k.c.ID + "/broker")
 	has(t, text, "the account, the account", "the transfers")
 	lacks(t, text, "Everything fits")
+}
+
+func TestPersonalDataIsMasked(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "u-77": "u•••", "jane@example.com": "j•••@•••.com", "jane@mail.example.co.uk": "j•••@•••.uk", "jane@corp": "j•••@•••", "jane@corp.": "j•••@•••", "é@b.c": "é•••@•••.c", "@": "@•••@•••",
+	} {
+		if got := masked(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
 }

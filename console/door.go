@@ -94,9 +94,39 @@ func (d *door) open(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		within.ServeHTTP(w, r)
+		one := &oneCacheControl{ResponseWriter: w}
+		within.ServeHTTP(one, r)
+		one.begin()
 	})
 }
+
+// oneCacheControl leaves one of the headers that say what may be kept: beside each new cookie scs adds another, which says less.
+type oneCacheControl struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *oneCacheControl) begin() {
+	if h := w.Header(); !w.begun && len(h["Cache-Control"]) > 1 {
+		h.Set("Cache-Control", h.Get("Cache-Control"))
+	}
+	w.begun = true
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *oneCacheControl) WriteHeader(status int) {
+	w.begin()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *oneCacheControl) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *oneCacheControl) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // sessionOpen marks the context of a request that has a session.
 type sessionOpen struct{}

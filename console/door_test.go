@@ -103,6 +103,9 @@ func (b *visitor) ask(method, path string, form url.Values, headers ...string) a
 	w := httptest.NewRecorder()
 	b.to.ServeHTTP(w, r)
 	got := w.Result()
+	if kept := got.Header["Cache-Control"]; len(kept) != 1 {
+		b.t.Errorf("%s %s has %d headers that say what may be kept: %q", method, path, len(kept), kept)
+	}
 	text, err := io.ReadAll(got.Body)
 	must(b.t, err)
 	for _, c := range got.Cookies() {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -178,6 +179,7 @@ type tab struct {
 type retryRow struct {
 	ledger.Retry
 	Title string
+	At    time.Time // business time of its end
 }
 
 // shows are the tables of a bulk retry, in their order.
@@ -242,7 +244,7 @@ func (k *Console) retriesOf(a *ask, p *redrivePage) error {
 		p.Next = fmt.Sprintf("%s?show=%s&after=%d", at, show, rows[retriesShown-1].N)
 	}
 	for _, r := range rows {
-		p.Rows = append(p.Rows, retryRow{r, infoOf(r.Reason).Title})
+		p.Rows = append(p.Rows, retryRow{r, infoOf(r.Reason).Title, k.Clock.At(r.DoneAt)})
 	}
 	return nil
 }
@@ -264,7 +266,7 @@ func (k *Console) redriveAbort(a *ask) (string, error) {
 		for _, path := range []string{"/redrives", "/attention"} { // an abort is no event of any closure
 			k.beats.now(path, k.drawn.outdate)
 		}
-		k.say(a, fmt.Sprintf("Aborted: nothing further is retried. %s had been.", closure.Count(r.Retried, "closure")))
+		k.say(a, fmt.Sprintf("Aborted after %s: nothing further is retried.", closure.Count(r.Retried, "closure")))
 	} else {
 		k.say(a, "It had ended before: it is "+string(r.State)+".")
 	}

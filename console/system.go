@@ -2,6 +2,8 @@ package console
 
 import (
 	"context"
+	"encoding/base32"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +42,7 @@ type readings struct {
 	changes *live.Kept[[]ledger.Hold]
 	figures *live.Kept[figures]
 	engine  *live.Kept[engine]
+	oldest  *live.Kept[map[ledger.Lane]time.Time]
 }
 
 func newReadings() readings {
@@ -48,6 +51,7 @@ func newReadings() readings {
 		changes: &live.Kept[[]ledger.Hold]{Life: 10 * time.Second, Patience: 5 * time.Second},
 		figures: &live.Kept[figures]{Life: 10 * time.Second, Patience: 10 * time.Second},
 		engine:  &live.Kept[engine]{Life: 2 * time.Second, Patience: 2 * time.Second},
+		oldest:  &live.Kept[map[ledger.Lane]time.Time]{Life: 30 * time.Second, Patience: 5 * time.Second}, // it reads much, and days pass slowly
 	}
 }
 
@@ -71,9 +75,12 @@ type systemPage struct {
 	Charts  []chart
 }
 
+// streamView is a stream of the broker's events. How far it lags behind what happens there can't be told while nothing happens:
+// what is known is for how long nothing was heard, heartbeats counted, and of when the last event is.
 type streamView struct {
-	Topic, Heard string
-	Silent       bool
+	Topic, Silence string // "": it was never heard
+	Silent         bool
+	Last           time.Time // by the broker's clock; zero: there was none, or it does not say
 }
 
 // workerView is a worker as a row.
@@ -164,12 +171,24 @@ func (p *systemPage) ledgerSays(f figures, machine time.Time) {
 		p.Feed, p.FeedBehind = closure.Count(int(behind), "event")+" of transactions that have not ended", true
 	}
 	for _, s := range f.Streams {
-		v := streamView{Topic: s.Topic, Heard: "never", Silent: machine.Sub(s.HeardAt) > silent}
+		v := streamView{Topic: s.Topic, Silent: machine.Sub(s.HeardAt) > silent, Last: saidAt(s.Cursor)}
 		if !s.HeardAt.IsZero() {
-			v.Heard = howLong(machine.Sub(s.HeardAt)) + " ago"
+			v.Silence = howLong(machine.Sub(s.HeardAt))
 		}
 		p.Streams = append(p.Streams, v)
 	}
+}
+
+// ulids are written in Crockford's digits.
+var ulids = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
+
+// saidAt is the time in a stream's cursor, which is a ULID of the broker's. Zero: it is none.
+func saidAt(cursor string) time.Time {
+	b, err := ulids.DecodeString("000000" + strings.ToUpper(cursor)) // to whole bytes
+	if err != nil || len(b) != 20 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[2:10]) & (1<<48 - 1)))
 }
 
 func (p *systemPage) engineSays(e engine, machine time.Time) {

@@ -133,14 +133,14 @@ func TestSystemShowsHowTheServiceDoes(t *testing.T) {
 		}
 		_, err := b.ledger.LeaseStream(t.Context(), "trades", "w", time.Minute)
 		must(t, err)
-		must(t, b.ledger.KeepStream(t.Context(), "w", ledger.Stream{Topic: "trades", HeardAt: time.Now().Add(-time.Hour)}))
+		must(t, b.ledger.KeepStream(t.Context(), "w", ledger.Stream{Topic: "trades", Cursor: "01ARZ3NDEKTSV4RRFFQ69G5FAV", HeardAt: time.Now().Add(-time.Hour)}))
 		says(t, b.systemPage(t, Operator, http.StatusOK),
 			"account_closure_urgent", "paused in Asynq", "1 min 35 s", "4021",
 			"worker-1:7", "1.4.0", "1 d 2 h", "2 of 20", `href="/closures/0193f2aa-0000-7000-8000-00000000beef"`, "batch:check", "stopped early",
 			"12 s ago", "5 overdue, 2 scheduled again, 1 reissued, in 40 ms", "has not answered for 10 min", "looks 900, money 12", "busy 4, looks queue for 1 min",
 			"worker-2:1", ">stopped<", "not known", "412 of 1000 calls left, renewed in 20 s",
 			"<dt>Visits due</dt><dd>2, the oldest for", "<dt>Letters owed</dt><dd>2, the oldest for", "<dt>Letters given up</dt><dd>none",
-			"Event stream trades", "heard 1 h ago", "silent: visits look by themselves", "all that is written can be read", "SQLite 3.", "KiB",
+			"Event stream trades", "silent for 1 h; its last event is of", "Sat 30 Jul 19:54 EDT", "not heard: visits look by themselves", "all that is written can be read", "SQLite 3.", "KiB",
 			"Visits, last hour", "Lateness, last day", "<title>", "The same in figures", "nothing is held", `href="/system/hold"`)
 	})
 }

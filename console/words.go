@@ -2,6 +2,7 @@ package console
 
 import (
 	"html/template"
+	"regexp"
 	"time"
 
 	"closeout/calendar"
@@ -15,8 +16,19 @@ var words = template.FuncMap{
 	"short":   short,
 	"howLong": howLong,
 
+	"hint":        hint,
 	"toTheSecond": func(t time.Time) string { return t.In(calendar.NewYork).Format("15:04:05") },
 }
+
+// onlyAPI are the names of requests in a text that clients read as well.
+var onlyAPI = regexp.MustCompile(` \((?:resolve|[a-z]+_[a-z_]+)(?:, [a-z_]+)*\)`)
+
+// hint says what mends a closure that has stopped, in the words of these pages: what a client resumes, a person retries.
+func hint(text string) string {
+	return toResume.ReplaceAllString(onlyAPI.ReplaceAllString(text, ""), "retry")
+}
+
+var toResume = regexp.MustCompile(`\bresume\b`)
 
 // newYork is a moment on the clock of the markets and the banks, to the minute.
 func newYork(t time.Time) string {

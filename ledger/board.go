@@ -147,6 +147,21 @@ func (l *Ledger) Board(ctx context.Context, slow Cutoffs, endedSince time.Time) 
 	return b, err
 }
 
+// Oldest says when the oldest closure of each lane was created; a lane without closures has none. No index has all of that, so that
+// it reads every closure that is not over: it is for once in a while.
+func (l *Ledger) Oldest(ctx context.Context) (map[Lane]time.Time, error) {
+	out := map[Lane]time.Time{}
+	err := l.each(ctx, "find the oldest of each lane", func(rows *sql.Rows) error {
+		var ln Lane
+		var at time.Time
+		err := rows.Scan(&ln, (*ts)(&at))
+		out[ln] = at
+		return err
+	}, "SELECT CASE WHEN "+isToStart+" THEN '"+string(StartLane)+"' ELSE phase END AS lane, min(created_at) FROM closeout.closures"+
+		" WHERE environment = $1 AND "+isOpen+" GROUP BY lane", string(l.env))
+	return out, err
+}
+
 // boardQuery is the one query of the board. It groups in the order of the index, so that nothing is sorted.
 func (l *Ledger) boardQuery(slow Cutoffs) (q string, args []any) {
 	w := &where{}

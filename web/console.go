@@ -18,7 +18,7 @@ type Console map[string]*template.Template
 
 // ParseConsole reads the pages. The functions are the console's own words for times and sums.
 func ParseConsole(funcs template.FuncMap) (Console, error) {
-	shared, err := template.New("").Funcs(template.FuncMap{"asset": Asset, "dollars": dollars}).Funcs(funcs).
+	shared, err := template.New("").Funcs(template.FuncMap{"asset": Asset, "dollars": dollars, "sums": sums}).Funcs(funcs).
 		ParseFS(consoleFiles, "console/layout.html", "console/parts.html")
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
+	"regexp"
 
 	"github.com/shopspring/decimal"
 )
@@ -30,7 +31,7 @@ var (
 		return template.CSS(b) //nolint:gosec // it is ours
 	}()
 
-	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }, "asset": Asset, "dollars": dollars}).ParseFS(files, "*.html"))
+	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }, "asset": Asset, "dollars": dollars, "sums": sums}).ParseFS(files, "*.html"))
 
 	// PagePolicy is the Content-Security-Policy of a page: its sheet and nothing else.
 	PagePolicy = func() string {
@@ -46,9 +47,21 @@ func dollars(sum interface {
 ) string {
 	d := sum.Truncate(2)
 	if d.IsNegative() {
-		return "−$" + d.Abs().StringFixed(2)
+		return "−" + sums("$"+d.Abs().StringFixed(2))
 	}
-	return "$" + d.StringFixed(2)
+	return sums("$" + d.StringFixed(2))
+}
+
+var largeSum = regexp.MustCompile(`\$[0-9]{4,}`)
+
+// sums is a text in which sums of dollars have their thousands set apart, as people read them.
+func sums(text string) string {
+	return largeSum.ReplaceAllStringFunc(text, func(sum string) string {
+		for n := len(sum) - 3; n > 1; n -= 3 {
+			sum = sum[:n] + "," + sum[n:]
+		}
+		return sum
+	})
 }
 
 // CaseFile is a closure's case file as a page. file is the server's.

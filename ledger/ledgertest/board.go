@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +100,17 @@ var boarded = map[string]func(*bench){
 		}
 		if !slices.Equal(got, want) {
 			b.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		created := map[ledger.Lane]time.Time{}
+		for _, lane := range ledger.Lanes() {
+			of, err := b.l.List(b.Context(), ledger.Filter{Lane: lane}, ledger.Page{OldestFirst: true, Limit: 1})
+			if err != nil || len(of) == 0 {
+				b.Fatalf("lane %s: %v", lane, err)
+			}
+			created[lane] = of[0].CreatedAt
+		}
+		if oldest, err := b.l.Oldest(b.Context()); err != nil || !maps.EqualFunc(oldest, created, time.Time.Equal) {
+			b.Errorf("the oldest are of %v, want %v (%v)", oldest, created, err)
 		}
 		for _, lane := range ledger.Lanes() {
 			if found, err := b.l.Count(b.Context(), ledger.Filter{Lane: lane}, 1000); err != nil || found != lanes[lane] || found == 0 {
