@@ -76,6 +76,24 @@ func anchorOf(title string) string {
 	return strings.ReplaceAll(notInAnchors.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-")
 }
 
+// commandsSource is the text of cmd/closeout, whose tags name each setting and command.
+func commandsSource(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("../cmd/closeout/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no commands: %v", err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
 func TestTheRunbook(t *testing.T) {
 	t.Parallel()
 	sections, text := readRunbook(t)
@@ -133,6 +151,12 @@ func TestTheRunbook(t *testing.T) {
 			}
 		} else if _, ok := sections[anchor]; !ok {
 			t.Errorf("it links to #%s, which is not there", anchor)
+		}
+	}
+	settings := commandsSource(t)
+	for _, name := range regexp.MustCompile(`CLOSEOUT_[A-Z_]+`).FindAllString(text, -1) {
+		if !strings.Contains(settings, `env:"`+name+`"`) {
+			t.Errorf("it names %s, which is no setting", name)
 		}
 	}
 	known := readNames(t)
