@@ -26,6 +26,7 @@ var dashboard = []row{
 		{stat: true, title: "Failed or dead", unit: count, bad: 1, says: "Each waits for a person: the console's page Attention.", shows: [][2]string{{`sum(max by (state, reason) (closeout_stopped_closures{E})) or vector(0)`, "stopped"}}},
 		{stat: true, title: "Past the usual time", unit: count, shows: [][2]string{{`sum(max by (phase) (closeout_closures_past_usual_time{E}))`, "slow"}}},
 		{stat: true, title: "Money in flight", unit: dollars, says: "What the last look at each account saw; where none was made it is not known and not in it.", shows: [][2]string{{`sum(max by (phase) (closeout_money_in_flight_dollars{E}))`, "inside"}}},
+		{stat: true, title: "Payouts on their way", unit: dollars, shows: [][2]string{{`max(closeout_payouts_on_their_way_dollars{E})`, "on the way"}}},
 		{stat: true, title: "Held", unit: count, bad: 1, says: "1: an operator holds everything.", shows: [][2]string{{`max(closeout_held{E})`, "held"}}},
 		{title: "Closures by phase", unit: count, shows: [][2]string{{`sum by (phase) (max by (phase, state) (closeout_closures{E}))`, "{{phase}}"}}},
 		{title: "The oldest in each phase", unit: seconds, shows: [][2]string{{`max by (phase) (closeout_oldest_in_phase_seconds{E})`, "{{phase}}"}}},

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"closeout/closure"
+	"closeout/handlers"
 )
 
 // names are the series that server and workers really show, each with its labels: metrics writes the list from what it emits.
@@ -82,18 +83,22 @@ func (n names) check(q query) (wrong []string) {
 	return wrong
 }
 
-// check holds a value to the words that closure knows, where the label is one of its.
+// check holds a value to the words that the code has, where the label is one of those.
 func (m matcher) check() (wrong []string) {
 	for _, v := range strings.Split(m.value, "|") {
 		known := true
 		switch m.label {
 		case "reason":
 			_, known = closure.Reasons[closure.Reason(v)]
+		case "result":
+			known = slices.Contains(handlers.Results, handlers.Result(v)) || slices.Contains(handlers.Posts, handlers.PostResult(v))
+		case "outcome":
+			known = slices.Contains([]string{"go", "wait", "fail", "done", "error"}, v)
 		case "phase":
-			known = v == "start" || slices.ContainsFunc(closure.Road, func(s closure.Step) bool { return string(s.Phase) == v })
+			known = v == "start" || v == "unknown" || slices.ContainsFunc(closure.Road, func(s closure.Step) bool { return string(s.Phase) == v })
 		}
 		if !known && v != "" && !strings.HasPrefix(v, "$") {
-			wrong = append(wrong, fmt.Sprintf("%s %s is none that closure knows", m.label, v))
+			wrong = append(wrong, fmt.Sprintf("%s %s is none that the code knows", m.label, v))
 		}
 	}
 	return wrong
@@ -208,21 +213,23 @@ func lex(expr string) (toks []string, err error) {
 
 func TestWhatAnExpressionReads(t *testing.T) {
 	t.Parallel()
-	known := names{"a_total": {"kind"}, "b": {"phase", "reason"}, "c_bucket": {"le"}}
+	known := names{"a_total": {"kind"}, "b": {"phase", "reason"}, "c_bucket": {"le"}, "d": {"result"}}
 	for expr, want := range map[string]string{
 		`sum by (env, kind) (increase(a_total{kind=~"x|y"}[15m:1m])) > 0.2 * max without (instance) (b offset 1h)`: "",
 		`histogram_quantile(0.99, sum by (le) (rate(c_bucket[$__rate_interval])))`:                                 "",
 		"b{phase=\"closing\", reason=\"\"} # and no more":                                                          "",
 		`topk(3, b) and on (env) group(a_total) or vector(0) * b`:                                                  "",
-		`a_totl`:                          "no series is called a_totl",
-		`rate(a_total{knd="x"}[1m])`:      "a_total has no label knd",
-		`sum by (kind) (b)`:               "no series of it has the label kind",
-		`b{reason="bnk_gone"}`:            "reason bnk_gone is none",
-		`b{phase=~"closing|withdrawl"}`:   "phase withdrawl is none",
-		`b and on (job, le) c_bucket > 1`: "",
-		`vector(1)`:                       "it reads no series",
-		`{__name__="b"}`:                  "name the series",
-		`b{phase="closing}`:               "a string does not end",
+		`a_totl`:                        "no series is called a_totl",
+		`rate(a_total{knd="x"}[1m])`:    "a_total has no label knd",
+		`sum by (kind) (b)`:             "no series of it has the label kind",
+		`b{reason="bnk_gone"}`:          "reason bnk_gone is none",
+		`b{phase=~"closing|withdrawl"}`: "phase withdrawl is none",
+		`d{result="given_up"} or d{result=~"saved|error"}`: "",
+		`d{result="givenup"}`:                              "result givenup is none",
+		`b and on (job, le) c_bucket > 1`:                  "",
+		`vector(1)`:                                        "it reads no series",
+		`{__name__="b"}`:                                   "name the series",
+		`b{phase="closing}`:                                "a string does not end",
 	} {
 		q, err := parse(expr)
 		got := strings.Join(known.check(q), "; ")

@@ -76,6 +76,27 @@ func anchorOf(title string) string {
 	return strings.ReplaceAll(notInAnchors.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-")
 }
 
+// notBuilt is the one command of which the runbook says that it does not exist yet.
+const notBuilt = "ledgerreconcile"
+
+// commandsSource is the text of cmd/closeout, whose tags name each setting and command.
+func commandsSource(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("../cmd/closeout/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no commands: %v", err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
 func TestTheRunbook(t *testing.T) {
 	t.Parallel()
 	sections, text := readRunbook(t)
@@ -133,6 +154,21 @@ func TestTheRunbook(t *testing.T) {
 			}
 		} else if _, ok := sections[anchor]; !ok {
 			t.Errorf("it links to #%s, which is not there", anchor)
+		}
+	}
+	settings := commandsSource(t)
+	built := map[string]bool{} // monitorStatusCmd is closeout monitor status
+	for _, m := range regexp.MustCompile("(\\w+)Cmd +`cmd:\"\"").FindAllStringSubmatch(settings, -1) {
+		built[strings.ToLower(m[1])] = true
+	}
+	for _, m := range regexp.MustCompile("`closeout ([a-z]+)(?: ([a-z]+))?").FindAllStringSubmatch(text, -1) {
+		if command := m[1] + m[2]; built[command] == (command == notBuilt) {
+			t.Errorf("it names %s`: is it built, or does the runbook say that it is not?", m[0])
+		}
+	}
+	for _, name := range regexp.MustCompile(`CLOSEOUT_[A-Z_]+`).FindAllString(text, -1) {
+		if !strings.Contains(settings, `env:"`+name+`"`) {
+			t.Errorf("it names %s, which is no setting", name)
 		}
 	}
 	known := readNames(t)

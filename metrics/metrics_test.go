@@ -192,6 +192,10 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.stop("a")
+	memo := &closure.Memo{Worth: "825.00", OnWay: "25.00"} // of one the money is known
+	if _, err := b.ledger.Save(t.Context(), b.create("b"), closure.Looked(time.Now(), closure.Wait(time.Hour, closure.Settling, "T+1"), closure.Look{}, memo), nil); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.ledger.LeaseStream(t.Context(), "trades", "me", time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -271,4 +275,3 @@ func TestPromlintFindsNothing(t *testing.T) {
 		}
 	}
 }
-
