@@ -271,4 +271,3 @@ func TestPromlintFindsNothing(t *testing.T) {
 		}
 	}
 }
-
