@@ -113,7 +113,7 @@ func laneOf(ln ledger.Lane, b ledger.Board, cal *calendar.Calendar, now time.Tim
 		return out
 	}
 	p := closure.Phase(ln)
-	out.Title, out.Does = title(string(p)), closure.StepOf(p).Does
+	out.Title, out.Does = closure.Capital(string(p)), closure.StepOf(p).Does
 	if out.N > 0 {
 		out.Age = ageIn(cal, p, out.Since, now)
 	}

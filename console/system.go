@@ -53,7 +53,6 @@ func newReadings() readings {
 
 // systemPage is how the service does. What is not known is said to be.
 type systemPage struct {
-	At      time.Time
 	Hold    ledger.Hold
 	Changes []ledger.Hold
 	May     bool // whoever looks may hold and release
@@ -97,7 +96,7 @@ func (k *Console) routesSystem() {
 
 func (k *Console) system(a *ask) (page, error) {
 	ctx := a.Context()
-	p := systemPage{At: k.now(), May: a.Who.Role.may(Operator), Asked: k.System != nil}
+	p := systemPage{May: a.Who.Role.may(Operator), Asked: k.System != nil}
 	var err error
 	if p.Hold, err = k.readings.hold.Get(ctx, k.Ledger.Hold); err != nil {
 		return page{}, err
@@ -119,7 +118,7 @@ func (k *Console) system(a *ask) (page, error) {
 			p.engineSays(e, time.Now())
 		}
 	}
-	return page{Template: "system", Title: "System", Data: p, Watch: "all"}, nil
+	return page{Template: "system", Title: "System", Data: p, Watch: "all", At: f.at}, nil
 }
 
 func (k *Console) figures(ctx context.Context) (figures, error) {

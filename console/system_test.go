@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/tasks"
 )
@@ -229,8 +230,8 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 		says string
 	}{
 		"AViewer":         {"/system/hold", form("0", "why not"), Viewer, http.StatusForbidden, "who may look and not act"},
-		"NoReason":        {"/system/hold", form("0", "  "), Operator, http.StatusUnprocessableEntity, "A reason is needed"},
-		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", mostReason+1)), Operator, http.StatusUnprocessableEntity, "too long"},
+		"NoReason":        {"/system/hold", form("0", "  "), Operator, http.StatusUnprocessableEntity, "The reason must say something."},
+		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", desk.MostReason+1)), Operator, http.StatusUnprocessableEntity, "The reason may have 500 letters at the most."},
 		"NoVersion":       {"/system/hold", form("", "why"), Operator, http.StatusUnprocessableEntity, "Not understood"},
 		"NothingIsHeld":   {"/system/release", form("0", "why"), Operator, http.StatusConflict, "Nothing was ever held"},
 		"AViewerReleases": {"/system/release", form("0", "why"), Viewer, http.StatusForbidden, "who may look and not act"},

@@ -184,6 +184,15 @@ func (b budgeted) View(ctx context.Context, account string) (readiness.View, err
 	return b.Checker.View(ctx, account)
 }
 
+// Banks implements console.Readiness: one call.
+func (b budgeted) Banks(ctx context.Context, account string) ([]readiness.LinkedBank, error) {
+	ctx, err := b.budget.Ask(ctx, account, 1)
+	if err != nil {
+		return nil, &readiness.UnreadableError{What: "the bank relationships", Err: err}
+	}
+	return b.Checker.Banks(ctx, account)
+}
+
 // Transfers implements server.Readiness: a list and its empty page.
 func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Transfer, error) {
 	ctx, err := b.budget.Ask(ctx, account, 2)
