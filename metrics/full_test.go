@@ -99,7 +99,7 @@ func TestAMonthOfTheServiceIsCounted(t *testing.T) {
 		if _, err := broker.Account(t.Context(), open.AccountID); err != nil { // the budget hears of the broker's quota
 			t.Fatal(err)
 		}
-		m.Patrolled(12, 0)
+		m.Patrol(func() (int, int64) { return 0, 12 })
 		api.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/health", nil))
 
 		found := scrape(t, api)

@@ -28,14 +28,17 @@ type Size struct {
 
 // Sizes asks for every queue, the weightiest first.
 func (q *Queue) Sizes(ctx context.Context) ([]Size, error) {
+	// A queue that is not listed has no size by Asynq, whatever is in it: Redis was emptied, or nothing has run yet.
+	listed, err := q.inspector.Queues()
+	if err == nil && len(listed) < len(Queues) {
+		err = Register(ctx, q.rdb)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the queues: %w", err)
+	}
 	var out []Size
 	for _, name := range slices.SortedFunc(maps.Keys(Queues), func(a, b string) int { return cmp.Compare(Queues[b], Queues[a]) }) {
 		info, err := q.inspector.GetQueueInfo(name)
-		if err != nil { // perhaps Redis was emptied: of that GetQueueInfo has no error that can be told from others
-			if err = Register(ctx, q.rdb); err == nil {
-				info, err = q.inspector.GetQueueInfo(name)
-			}
-		}
 		if err != nil {
 			return nil, fmt.Errorf("look at the queue %s: %w", name, err)
 		}

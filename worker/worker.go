@@ -37,6 +37,9 @@ type Options struct {
 	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
 
+	// Patrol walks along the histories beside the sweep. Nil: nobody does.
+	Patrol *Patrol
+
 	// Beat tells of this worker to people. Nil: it stays unknown beyond what Asynq tells.
 	Beat *Beat
 
@@ -161,6 +164,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.Redrives != nil {
 		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { bites(ctx, o, "bulk retries", o.Redrives.Sweep) }) })
+	}
+	if o.Patrol != nil {
+		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { patrol(ctx, o) }) })
 	}
 	if o.Streams != nil {
 		p.open.Go(func() { o.Streams.Run(ctx) })

@@ -24,7 +24,10 @@ type cli struct {
 	Simulator simulatorCmd     `cmd:"" help:"Serve the simulated broker alone."`
 	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
 	Keys      keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
+	Monitor   monitorCmd       `cmd:"" help:"Look at the service and mend it, by the ledger and Redis themselves."`
+	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
+	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`
 }
@@ -64,11 +67,14 @@ func hurried(ctx context.Context) <-chan struct{} {
 	return c
 }
 
-// run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings.
+// run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings;
+// a command's help names others.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
+	var files secretFiles
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days."),
+	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days. A secret setting may stand in a file: CLOSEOUT_…_FILE is its path."),
+		kong.Resolvers(&files), kong.ValueFormatter(helped),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError())
 	if err != nil {
@@ -85,12 +91,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(output{stdout, stderr})
-	err = k.Run()
+	if err = files.bad.err(); err == nil {
+		err = k.Run()
+	}
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errQuiet):
 		return 1
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
 	}
 	_, _ = fmt.Fprintf(stderr, "closeout %s: %v\n", k.Command(), err)
 	if _, ok := errors.AsType[*settingsError](err); ok {

@@ -25,6 +25,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/alpaca/sim"
@@ -56,6 +57,8 @@ type Options struct {
 	Relaxed bool // and looks are put off while they are heard
 
 	Redrives bool // bulk retries are carried out
+
+	Tracer trace.Tracer // of visits and letters; nil: none
 
 	// Who counts what the rooms tell of themselves sets these; each may be nil.
 	Hooks func(*handlers.Runner)
@@ -114,6 +117,7 @@ type Lab struct {
 	redrives bool
 	hooks    func(*handlers.Runner)
 	swept    func(time.Time, handlers.Swept, error)
+	tracer   trace.Tracer
 	quiet    func() // ends the reading of streams
 }
 
@@ -129,7 +133,7 @@ func New(tb testing.TB, o Options) *Lab {
 	}
 	time.Sleep(time.Until(at))
 	l := &Lab{
-		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives, hooks: o.Hooks, swept: o.Swept,
+		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives, hooks: o.Hooks, swept: o.Swept, tracer: o.Tracer,
 		Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New(),
 	}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
@@ -218,7 +222,7 @@ func (l *Lab) start() {
 	cal := calendar.Rules()
 	p.run = &handlers.Runner{
 		Broker: l.Broker, Budget: l.Budget, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
-		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
+		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}}, Tracer: l.tracer,
 	}
 	if l.relaxed {
 		p.run.Heard = l.streams.Heard
@@ -236,7 +240,7 @@ func (l *Lab) start() {
 	p.rdb.AddHook(p)
 	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}
 	if l.redrives {
-		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log}
+		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log, Tracer: l.tracer}
 	}
 }
 
@@ -254,8 +258,13 @@ func (l *Lab) Initiate(account string) closure.Closure {
 	if err != nil || !created {
 		l.TB.Fatalf("create: %v, created %v", err, created)
 	}
-	l.guard(func() { _ = l.cur.run.Queue.Schedule(l.TB.Context(), c) }) // a server killed here leaves the rest to the sweep
+	l.guard(func() { _ = l.Schedule(l.TB.Context(), c) }) // a server killed here leaves the rest to the sweep
 	return c
+}
+
+// Schedule asks for a closure's visit, as the server does.
+func (l *Lab) Schedule(ctx context.Context, c closure.Closure) error {
+	return l.cur.run.Queue.Schedule(ctx, c)
 }
 
 // Open makes an account and asks for its closing.
@@ -326,7 +335,7 @@ func (l *Lab) travel(until time.Time) {
 
 // Deliver carries out one visit of the closure's present version at this moment, as a second copy of a task would.
 func (l *Lab) Deliver(c closure.Closure) error {
-	return l.cur.run.Visit(context.WithoutCancel(l.TB.Context()), handlers.Delivery{Payload: tasks.PayloadOf(c)})
+	return l.cur.run.Visit(context.WithoutCancel(l.TB.Context()), handlers.Delivery{Payload: tasks.PayloadOf(c), Trace: c.Trace})
 }
 
 // FlushRedis empties Redis, as FLUSHALL does.
