@@ -54,10 +54,10 @@ func (r *Runner) ended(e Ended, was, next closure.Closure, err error) {
 	}
 	e.Phase = was.Phase
 	switch {
-	case errors.Is(err, ErrNotCounted):
-		e.Result = LedgerAway
 	case errors.Is(err, context.Canceled):
 		e.Result = CutShort
+	case errors.Is(err, ErrNotCounted):
+		e.Result = LedgerAway
 	case next.Failures > was.Failures || next.State == closure.Dead:
 		e.Result, e.Outcome, e.Reason = Stumbled, "error", ""
 		if next.State == closure.Dead {

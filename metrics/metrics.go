@@ -46,8 +46,6 @@ type Metrics struct {
 	askTook      *prometheus.HistogramVec
 	requests     *prometheus.CounterVec
 	requestTook  *prometheus.HistogramVec
-	broken       *prometheus.GaugeVec
-	verified     prometheus.Counter
 }
 
 // Buckets, in seconds: of what a person waits for, of what the broker and a visit take, and of how late a visit may begin.
@@ -105,9 +103,6 @@ func New(version string, env closure.Environment) *Metrics {
 
 		requests:    counters("closeout_http_requests_total", "Requests answered, by the pattern of their route.", "route", "method", "status"),
 		requestTook: histograms("closeout_http_request_duration_seconds", "How long requests took; without streams, which last as long as somebody listens.", quick, "route", "method"),
-
-		broken:   gauge("closeout_ledger_broken_chains", "Closures whose history was found changed, by this worker's last patrol."),
-		verified: counter("closeout_ledger_verified_events_total", "Events whose hash this worker's patrol has recomputed."),
 	}
 	build := gauge("closeout_build_info", "1; the labels say what runs.", "version", "goversion", "environment")
 	build.WithLabelValues(version, runtime.Version(), string(env)).Set(1)
@@ -214,9 +209,8 @@ func (m *Metrics) Answered(a server.Answered) {
 	}
 }
 
-// Patrolled takes in what a patrol of the ledger's chains has found: how many events it has recomputed since it last told, and
-// how many closures it knows whose history was changed.
-func (m *Metrics) Patrolled(events, broken int) {
-	m.verified.Add(float64(events))
-	m.broken.WithLabelValues().Set(float64(broken))
+// Patrol shows what a worker's patrol of the histories has found, as it says whenever somebody scrapes: how many it knows to be
+// broken, and how many events it has verified. It is called once.
+func (m *Metrics) Patrol(stats func() (broken int, events int64)) {
+	m.registry.MustRegister(patrol(stats))
 }

@@ -165,7 +165,7 @@ func (b *bench) told() {
 	b.m.Asked(alpaca.Asked{Method: "GET", Endpoint: "/v1/accounts/{id}", Took: time.Second})
 	b.m.Answered(server.Answered{Route: "/health", Method: "GET", Status: 200, Took: time.Millisecond})
 	b.m.Answered(server.Answered{Route: "GET /events", Method: "GET", Status: 200, Took: time.Hour, Stream: true})
-	b.m.Patrolled(100, 1)
+	b.m.Patrol(func() (int, int64) { return 1, 100 })
 }
 
 // stop creates a closure and fails it.

@@ -295,3 +295,23 @@ func (e emit) pools(l sql.DBStats, r *redis.PoolStats) {
 	e.counter(redisMisses, float64(r.Misses))
 	e.counter(redisTimeouts, float64(r.Timeouts))
 }
+
+// patrol is the collector of what a patrol has found.
+type patrol func() (broken int, events int64)
+
+var (
+	brokenChains = prometheus.NewDesc("closeout_ledger_broken_chains", "Closures whose history this worker's patrol found to be changed.", nil, nil)
+	verified     = prometheus.NewDesc("closeout_ledger_verified_events_total", "Events that this worker's patrol has verified.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (p patrol) Describe(out chan<- *prometheus.Desc) { out <- brokenChains; out <- verified }
+
+// Collect implements prometheus.Collector. Before the first event was verified nobody knows whether any history is broken.
+func (p patrol) Collect(out chan<- prometheus.Metric) {
+	broken, events := p()
+	emit(out).counter(verified, float64(events))
+	if events > 0 {
+		emit(out).gauge(brokenChains, float64(broken))
+	}
+}

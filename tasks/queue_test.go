@@ -503,3 +503,23 @@ func TestManyMaySearchAndScheduleAtOnce(t *testing.T) {
 		t.Errorf("%d say that they put it there", made.Load())
 	}
 }
+
+// Asynq knows no queue that nobody has listed: of a Redis that is new, or was emptied, each is empty.
+func TestTheSizesOfAnEmptyRedisAreKnown(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	q := tasks.NewQueue(rdb, closure.Clock{}, timeout)
+	for range 2 {
+		m.FlushAll()
+		sizes, err := q.Sizes(t.Context())
+		if err != nil || len(sizes) != len(tasks.Queues) || sizes[0].Name != "account_closure_urgent" || sizes[0].Pending != 0 {
+			t.Errorf("%+v, %v", sizes, err)
+		}
+	}
+	m.Close()
+	if _, err := q.Sizes(t.Context()); err == nil {
+		t.Error("the sizes of a Redis that is gone are known")
+	}
+}

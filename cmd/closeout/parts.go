@@ -211,10 +211,12 @@ func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Tr
 
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
+	patrol := &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log}
+	p.metrics.Patrol(func() (int, int64) { s := patrol.Stats(); return s.Broken, s.Events })
 	return worker.Options{
 		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
-		Patrol: &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log},
+		Patrol: patrol,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,

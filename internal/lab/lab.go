@@ -59,6 +59,11 @@ type Options struct {
 	Redrives bool // bulk retries are carried out
 
 	Tracer trace.Tracer // of visits and letters; nil: none
+
+	// Who counts what the rooms tell of themselves sets these; each may be nil.
+	Hooks func(*handlers.Runner)
+	Asked func(alpaca.Asked)
+	Swept func(began time.Time, s handlers.Swept, err error)
 }
 
 // Lab is one bench. Make it, and everything that uses it, inside a bubble.
@@ -110,6 +115,8 @@ type Lab struct {
 	deaf    bool
 
 	redrives bool
+	hooks    func(*handlers.Runner)
+	swept    func(time.Time, handlers.Swept, error)
 	tracer   trace.Tracer
 	quiet    func() // ends the reading of streams
 }
@@ -126,7 +133,7 @@ func New(tb testing.TB, o Options) *Lab {
 	}
 	time.Sleep(time.Until(at))
 	l := &Lab{
-		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives, tracer: o.Tracer,
+		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives, hooks: o.Hooks, swept: o.Swept, tracer: o.Tracer,
 		Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New(),
 	}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
@@ -146,7 +153,7 @@ func New(tb testing.TB, o Options) *Lab {
 		o.Sim(&so)
 	}
 	l.Sim = must(sim.Open(so))(tb)
-	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}}))(tb)
+	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}, Asked: o.Asked}))(tb)
 	l.Path = filepath.Join(memoryDir(tb), "closeout.db")
 	l.Ledger = must(ledger.Open(tb.Context(), ledger.Options{URL: "sqlite:" + l.Path, Environment: closure.Sandbox, Policy: l.Policy}))(tb)
 	if o.Bare {
@@ -219,6 +226,9 @@ func (l *Lab) start() {
 	}
 	if l.relaxed {
 		p.run.Heard = l.streams.Heard
+	}
+	if l.hooks != nil {
+		l.hooks(p.run)
 	}
 	l.cur = p
 	if l.shelf != nil {
@@ -346,7 +356,10 @@ func (l *Lab) serve() {
 	}
 	p := l.cur
 	l.guard(func() {
-		_, _ = p.run.Sweep(l.TB.Context())
+		began := time.Now()
+		if s, err := p.run.Sweep(l.TB.Context()); l.swept != nil {
+			l.swept(began, s, err)
+		}
 		_, _ = p.run.Deliver(l.TB.Context())
 		if p.redrives != nil {
 			_ = p.redrives.Sweep(l.TB.Context())

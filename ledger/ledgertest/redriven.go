@@ -445,6 +445,49 @@ var redriven = map[string]func(*bench){
 		}
 	},
 
+	"OpenInstructionsAreCounted": func(b *bench) {
+		open := func(now time.Time) string {
+			b.Helper()
+			got, err := b.l.OpenIntents(b.Context(), now)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var out []string
+			for _, o := range got {
+				out = append(out, fmt.Sprintf("%s %s %d", o.Kind, o.State, o.N))
+			}
+			return strings.Join(out, ", ")
+		}
+		wants := func(now time.Time, want string) {
+			b.Helper()
+			if got := open(now); got != want {
+				b.Errorf("%q, want %q", got, want)
+			}
+		}
+		c, is := b.claim(b.create("a"), pay("10", "2026-11-18"))
+		before, after := is[0].Deadline.Add(-time.Second), is[0].Deadline.Add(time.Second)
+		wants(before, "transfer sending 1")
+		b.claim(b.create("b"), intent(closure.OrderIntent, "asset"), intent(closure.OrderIntent, "other"))
+		_, sent := b.claim(b.create("c"), intent(closure.CancelIntent, "order"))
+		b.record(in(sent[0], closure.IntentSent, "o1"))
+		live := b.open(closure.Live)
+		elsewhere, _, err := live.Create(b.Context(), wish("elsewhere"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := try(b.Context(), live, elsewhere, pay("10", "2026-11-18")); err != nil {
+			b.Fatal(err)
+		}
+		wants(before, "order sending 2, transfer sending 1")
+		wants(after, "order unknown 2, transfer unknown 1")
+		c, i := b.settle(c, is[0], closure.IntentVoid, "")
+		wants(after, "order unknown 2")
+		b.record(in(i, closure.IntentSent, "t9"))
+		wants(before, "order sending 2, transfer late 1")
+		b.look(b.get(c.ID), closure.Done("a person has looked at it"))
+		wants(after, "order unknown 2")
+	},
+
 	"UnknownOutcomesAreFound": func(b *bench) {
 		c, is := b.claim(b.create("a"), pay("10", "2026-11-18"))
 		before, after := is[0].Deadline.Add(-time.Second), is[0].Deadline.Add(time.Second)
