@@ -151,8 +151,12 @@ func (p *page) cleanup(v cleanupView, c *monitorCleanupCmd) {
 		in = *v.Tasks
 	}
 	p.table(table.Row{"WHAT", "COUNT"}, []table.Row{
-		{"closures", v.Closures}, {"their events", v.Events}, {"batches", v.Batches}, {"bulk retries", v.Redrives},
-		{"expired requests and sessions", v.Expired}, {"finished tasks of more than " + counts(c.TaskDays, "day"), in},
+		{"closures", v.Closures},
+		{"their events", v.Events},
+		{"batches", v.Batches},
+		{"bulk retries", v.Redrives},
+		{"expired requests and sessions", v.Expired},
+		{"finished tasks of more than " + counts(c.TaskDays, "day"), in},
 	})
 	if !v.Applied {
 		p.title("Nothing was removed: --apply does it.")

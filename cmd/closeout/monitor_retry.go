@@ -131,7 +131,7 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 			case v.Retried:
 				what = "retried"
 			}
-			_, _ = fmt.Fprintf(p, "%s  %s  %s  %s\n", v.JobID, v.Phase, v.Reason, printable(what))
+			p.line("%s  %s  %s  %s", v.JobID, v.Phase, v.Reason, printable(what))
 		}
 		if !c.Apply {
 			p.title("Nothing was done: --apply --reason does it.")

@@ -154,7 +154,7 @@ func (p *page) status(v statusView, c closure.Closure, others int) {
 	if others > 0 {
 		p.pair("", "the latest of %d of this account", others+1)
 	}
-	fmt.Fprintf(p, "%-11s %s in %s (%d/%d), since %s\n", "state", p.state(c.State), c.Phase, c.Phase.Number(), len(closure.Road), p.when(since(c)))
+	p.line("%-11s %s in %s (%d/%d), since %s", "state", p.state(c.State), c.Phase, c.Phase.Number(), len(closure.Road), p.when(since(c)))
 	if w := v.Waiting; w != nil {
 		p.pair("why", "%s (%s)", w.Why, w.Reason)
 		if c.State == closure.Running {
