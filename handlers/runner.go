@@ -43,7 +43,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget, Heard and Visited must be set.
+// Runner carries out visits. All fields but Budget, Heard, Visited, Ended and Posted must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -61,6 +61,10 @@ type Runner struct {
 
 	// Visited is told of each visit's first beginning, and how much machine time after it was due that was. Nil: nobody is.
 	Visited func(late time.Duration)
+
+	// Ended is told of each visit when it has ended, Posted of what became of a letter. Nil: nobody is.
+	Ended  func(Ended)
+	Posted func(closure.Letter, PostResult)
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -101,8 +105,12 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		r.Log.WithField("closure", d.ClosureID).Warn("a task names a closure that this ledger does not have; dropped")
 		return nil
 	}
+	e := Ended{}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotCounted, err)
+		err = fmt.Errorf("%w: %w", ErrNotCounted, err)
+		e.Took = time.Since(started)
+		r.ended(e, c, c, err)
+		return err
 	}
 	switch {
 	case c.State != closure.Running:
@@ -114,10 +122,14 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		return nil
 	}
 	if d.Retried > c.NotedRetries {
+		was := c
 		if c, err = r.Ledger.Save(ctx, c, closure.Crashed(r.Clock.Now(), d.Retried), nil); err != nil {
 			return r.lost(ctx, c, err)
 		}
+		e.Crashed = true
 		if c.State != closure.Running {
+			e.Took = time.Since(started)
+			r.ended(e, was, c, nil)
 			return stopped(c)
 		}
 	}
@@ -132,10 +144,12 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 	}
 	o, err := r.look(ctx, v)
 	next, err := r.end(ctx, d, v, o, err)
+	e.Took, e.Adopted = time.Since(started), v.adopted()
+	r.ended(e, v.Closure, next, err)
 	r.Log.WithFields(logrus.Fields{
 		"closure": c.ID, "account": tail(c.AccountID), "phase": c.Phase, "version": d.Version, "outcome": word(o, err),
 		"state": next.State, "next_in": nextIn(next, r.Clock.Now()), "attempt": d.Retried + 1,
-		"broker_calls": len(calls.List()), "took": time.Since(started).Round(time.Millisecond).String(),
+		"broker_calls": len(calls.List()), "took": e.Took.Round(time.Millisecond).String(),
 	}).Info("visit")
 	return err
 }
@@ -255,6 +269,7 @@ func (r *Runner) stop(ctx context.Context, c closure.Closure, ch closure.Change)
 	if err != nil {
 		return r.lost(ctx, c, err)
 	}
+	r.ended(Ended{}, c, next, nil)
 	r.Log.WithFields(logrus.Fields{"closure": c.ID, "reason": next.Reason}).Error(next.Why)
 	return stopped(next)
 }

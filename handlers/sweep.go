@@ -17,6 +17,7 @@ type Swept struct {
 	Overdue     int // running rows past their due time and the grace
 	Rescheduled int // whose task was missing
 	Reissued    int // whose task was stuck, archived or late: they got a new version
+	Crashed     int // of these, those whose task had ended without a word
 }
 
 const sweepPage = 200
@@ -95,6 +96,9 @@ func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, cra
 		return err
 	}
 	s.Reissued++
+	if crashed {
+		s.Crashed++
+	}
 	r.Log.WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
 	if next.State == closure.Running {
 		r.schedule(ctx, next)

@@ -20,6 +20,14 @@ func (l *Ledger) ListQuery(f Filter, p Page) (q string, args []any) { return l.l
 // BoardQuery is the board's.
 func (l *Ledger) BoardQuery(slow Cutoffs) (q string, args []any) { return l.boardQuery(slow) }
 
+// ListsQuery is several lists'.
+func (l *Ledger) ListsQuery(fs []Filter, p Page) (q string, args []any) { return l.listsQuery(fs, p) }
+
+// AskingQuery is what needs a person.
+func (l *Ledger) AskingQuery(noted ...closure.Reason) (q string, args []any) {
+	return l.askingQuery(noted)
+}
+
 // Back undoes the migrations after a version.
 func Back(ctx context.Context, url string, version int64) error {
 	db, err := openDatabase(ctx, url)

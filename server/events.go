@@ -260,10 +260,5 @@ func (w sse) tell(t ledger.Told) error {
 	if err != nil {
 		return err
 	}
-	return w.write("id: " + t.ID() + "\nevent: " + oneLine(t.Kind) + "\ndata: " + string(data) + "\n\n")
-}
-
-// oneLine is a text that can't end a field of a stream.
-func oneLine(s string) string {
-	return strings.NewReplacer("\n", " ", "\r", " ").Replace(s)
+	return w.write("id: " + t.ID() + "\nevent: " + closure.OneLine(t.Kind) + "\ndata: " + string(data) + "\n\n")
 }

@@ -62,6 +62,11 @@ type Options struct {
 	// not, and is ready all the same. This field is optional.
 	Beside func(context.Context) map[string]error
 
+	// Metrics answers GET /metrics, for anybody who reaches this address. Nil: there is none.
+	Metrics http.Handler
+	// Answered is told of each request that was answered. Nil: nobody is.
+	Answered func(Answered)
+
 	// Log gets one line for each request. Nil means that nothing is logged.
 	Log     *logrus.Logger
 	Version string
@@ -127,6 +132,9 @@ func New(o Options) (http.Handler, error) {
 	s.register(api)
 	s.registerEarlier(api, r)
 	s.registerDocs(r)
+	if o.Metrics != nil {
+		r.GET(MetricsPath, gin.WrapH(o.Metrics))
+	}
 	describe(api.OpenAPI().Components.Schemas)
 	explain(api.OpenAPI())
 	if err := exemplify(api.OpenAPI()); err != nil {
@@ -151,7 +159,10 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // forAll are the addresses that want no key.
-var forAll = []string{"/health", "/ready", DocsPath, "/openapi.json"}
+var forAll = []string{"/health", "/ready", MetricsPath, DocsPath, "/openapi.json"}
+
+// MetricsPath is where the metrics are.
+const MetricsPath = "/metrics"
 
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
 func (d door) Hangup() { d.live.Close() }

@@ -18,8 +18,12 @@ type Size struct {
 	Scheduled int           // due later
 	Retry     int           // after an error, due later
 	Archived  int           // given up; the rows say so
+	Completed int           // done, and kept for a while
 	Latency   time.Duration // machine time for which the oldest pending task has waited
 	Paused    bool          // by somebody, in Asynq
+
+	Bytes             int64 // of Redis, about: Asynq looks at a few of each kind
+	Processed, Failed int64 // since Redis was last emptied
 }
 
 // Sizes asks for every queue, the weightiest first.
@@ -40,7 +44,8 @@ func (q *Queue) Sizes(ctx context.Context) ([]Size, error) {
 		}
 		out = append(out, Size{
 			Name: name, Weight: Queues[name], Pending: info.Pending, Active: info.Active, Scheduled: info.Scheduled, Retry: info.Retry,
-			Archived: info.Archived, Latency: info.Latency, Paused: info.Paused,
+			Archived: info.Archived, Completed: info.Completed, Latency: info.Latency, Paused: info.Paused,
+			Bytes: info.MemoryUsage, Processed: int64(info.ProcessedTotal), Failed: int64(info.FailedTotal),
 		})
 	}
 	return out, nil

@@ -73,7 +73,7 @@ func FuzzTold(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		said := oneLine(told(body))
+		said := closure.OneLine(told(body))
 		if strings.ContainsAny(said, "\r\n\x1b\x00") {
 			t.Errorf("%q is told as %q", body, said)
 		}

@@ -167,7 +167,7 @@ func (s *sight) missing(what string, err error) {
 	if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
 		err = errors.New("no answer")
 	}
-	s.unread = append(s.unread, what+": "+oneLine(err.Error()))
+	s.unread = append(s.unread, what+": "+closure.OneLine(err.Error()))
 }
 
 // needLedger is for commands that are nothing without the ledger.

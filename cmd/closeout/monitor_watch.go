@@ -86,7 +86,7 @@ func (s *sight) watch(ctx context.Context, c *monitorWatchCmd, show *screen) err
 			told, next, err := s.ledger.Feed(ctx, at, feedPage)
 			trouble := ""
 			if err != nil {
-				trouble = "not read: the ledger: " + oneLine(err.Error())
+				trouble = "not read: the ledger: " + closure.OneLine(err.Error())
 			}
 			if trouble != "" && trouble != said && show == nil && ctx.Err() == nil {
 				_, _ = fmt.Fprintln(s.err, trouble)
@@ -151,7 +151,7 @@ func (s *sight) overview(ctx context.Context, events []ledger.Told, trouble stri
 	s.unread = nil
 	v := statsView{At: s.clock.Now(), Environment: s.ledger.Environment()}
 	if err := s.figures(ctx, &v); err != nil && trouble == "" {
-		trouble = "not read: the ledger: " + oneLine(err.Error())
+		trouble = "not read: the ledger: " + closure.OneLine(err.Error())
 	}
 	q := s.queues(ctx, "")
 	v.Queues, v.Workers = q.Queues, q.Workers

@@ -21,6 +21,7 @@ import (
 	"closeout/ledger"
 	"closeout/live"
 	"closeout/mail"
+	"closeout/metrics"
 	"closeout/readiness"
 	"closeout/server"
 	"closeout/tasks"
@@ -37,14 +38,15 @@ type parts struct {
 	budget  *budget.Budget
 	broker  *alpaca.Client
 	almanac *handlers.Almanac
+	metrics *metrics.Metrics
 	stop    func() // ends what runs beside the doors
 }
 
 func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
 	worker.RepairAcks(rdb)
-	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb}
+	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb, metrics: metrics.New(version, s.env)}
 	p.budget = budget.New(budget.Options{Redis: rdb, Name: string(s.env), PerMinute: s.calls, Probe: p.timing.Probe, Log: s.log})
-	broker.Gate = p.budget
+	broker.Gate, broker.Asked = p.budget, p.metrics.Asked
 	var err error
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
@@ -54,6 +56,9 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
 	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
+	p.metrics.Watch(metrics.Sources{
+		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
+	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the doors are closed
 	done := make(chan struct{})
 	go func() {
@@ -125,6 +130,8 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
 		Queues:    p.queue.Sizes,
+		Metrics:   p.metrics,
+		Answered:  p.metrics.Answered,
 		Readiness: ready,
 	})
 }
@@ -177,6 +184,15 @@ func (b budgeted) View(ctx context.Context, account string) (readiness.View, err
 	return b.Checker.View(ctx, account)
 }
 
+// Banks implements console.Readiness: one call.
+func (b budgeted) Banks(ctx context.Context, account string) ([]readiness.LinkedBank, error) {
+	ctx, err := b.budget.Ask(ctx, account, 1)
+	if err != nil {
+		return nil, &readiness.UnreadableError{What: "the bank relationships", Err: err}
+	}
+	return b.Checker.Banks(ctx, account)
+}
+
 // Transfers implements server.Readiness: a list and its empty page.
 func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Transfer, error) {
 	ctx, err := b.budget.Ask(ctx, account, 2)
@@ -189,11 +205,13 @@ func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Tr
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
 	return worker.Options{
+		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
 		Patrol: &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log},
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log, Visited: beat.Visited,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+			Visited: func(late time.Duration) { beat.Visited(late); p.metrics.Began(late) }, Ended: p.metrics.Visited, Posted: p.metrics.Posted,
 		},
 		Batches: &handlers.Batches{
 			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
