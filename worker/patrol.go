@@ -27,6 +27,9 @@ type Patrol struct {
 	Sweep  time.Duration // machine time between two rounds, about
 	Log    *logrus.Logger
 
+	// Told hears after each few closures how many events they had, and how many closures are known to be broken. Optional.
+	Told func(events, broken int)
+
 	after string // the last closure that was walked along
 	begun bool
 	share int // closures a round
@@ -116,6 +119,9 @@ func (p *Patrol) found(v ledger.Verified, end bool) {
 	for _, b := range v.Broken {
 		p.broken[b.ClosureID] = true
 		p.Log.WithFields(logrus.Fields{"closure": b.ClosureID, "event": b.Seq}).Error("a history is broken: " + b.Why + "; closeout ledger verify names all")
+	}
+	if p.Told != nil {
+		p.Told(int(v.Events), len(p.broken))
 	}
 }
 

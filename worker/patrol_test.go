@@ -41,6 +41,8 @@ func TestThePatrolFindsABrokenHistoryAndSeesItMended(t *testing.T) {
 	for try := range 5 {
 		log, said := test.NewNullLogger()
 		p := &worker.Patrol{Ledger: l, Sweep: 30 * time.Second, Log: log}
+		told, last := 0, -1
+		p.Told = func(events, broken int) { told, last = told+events, broken }
 		lap := func() {
 			for range 6 { // two and a half rounds go once around, from wherever it began
 				if err := p.Round(t.Context()); err != nil {
@@ -68,8 +70,8 @@ func TestThePatrolFindsABrokenHistoryAndSeesItMended(t *testing.T) {
 		}
 		tamper("accepteD", "accepted")
 		lap()
-		if s := p.Stats(); s.Broken != 0 {
-			t.Errorf("mended: %+v", s)
+		if s := p.Stats(); s.Broken != 0 || int64(told) != s.Events || last != 0 {
+			t.Errorf("mended: %+v, told of %d events and of %d broken", s, told, last)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -25,9 +24,6 @@ type monitorRetryCmd struct {
 	Abort  string   `placeholder:"ID" help:"End a bulk retry: nothing further is resumed by it."`
 }
 
-// longestReason is how many letters a reason may have, as on the console.
-const longestReason = 500
-
 // Run says what would be resumed, and with --apply resumes it.
 func (c *monitorRetryCmd) Run(ctx context.Context, o output, m *monitorCmd) error {
 	var bad complaints
@@ -41,10 +37,9 @@ func (c *monitorRetryCmd) Run(ctx context.Context, o output, m *monitorCmd) erro
 		bad.add("retry", "takes one of these: jobs, --filter, or --abort")
 	}
 	if c.Abort == "" && (c.Apply || c.Reason != "") {
-		if wrong := desk.Line(c.Reason); wrong != "" {
+		reason, wrong := desk.Reason(c.Reason)
+		if c.Reason = reason; wrong != "" {
 			bad.add("--reason", "%s", wrong)
-		} else if utf8.RuneCountInString(c.Reason) > longestReason {
-			bad.add("--reason", "is longer than %d letters", longestReason)
 		}
 	}
 	if c.Rate < 1 || c.Rate > ledger.MostPerMinute {
@@ -176,6 +171,10 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
+	_, shown, err := s.ledger.Retriable(ctx, f)
+	if err != nil {
+		return err
+	}
 	v := redriveView{Filter: f.String(), PerMinute: c.Rate}
 	for _, g := range groups {
 		info := closure.Reasons[g.Reason]
@@ -195,9 +194,12 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 			p.title("Nothing was done: --apply --reason does it, within %s.", span(time.Duration((v.Total-v.Skipped+c.Rate-1)/c.Rate)*time.Minute))
 		})
 	}
-	r, err := s.ledger.CreateRedrive(ctx, ledger.Redrive{Filter: f, Reason: c.Reason, Actor: s.actor, PerMinute: c.Rate})
+	r, err := s.ledger.CreateRedrive(ctx, ledger.Redrive{Filter: f, Reason: c.Reason, Actor: s.actor, PerMinute: c.Rate, Shown: shown})
 	if errors.Is(err, ledger.ErrNothing) {
 		return s.none("%v", err)
+	}
+	if errors.Is(err, ledger.ErrStale) {
+		return errors.New("nothing was retried: what has stopped is not what was counted a moment ago; look again, and ask again")
 	}
 	if err != nil {
 		return err

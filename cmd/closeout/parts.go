@@ -207,7 +207,7 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 	return worker.Options{
 		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
-		Patrol: &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log},
+		Patrol: &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log, Told: p.metrics.Patrolled},
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
