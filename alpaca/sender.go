@@ -51,7 +51,9 @@ func (c *Client) Dial(ctx context.Context) (*Sender, error) {
 	if c.given != nil {
 		return s, nil
 	}
+	started := time.Now()
 	if s.conn, err = c.dial(ctx); err != nil {
+		leaveSpan(ctx, "CONNECT", "", nil, started)
 		s.tell(heard(ctx, nil, err))
 		return nil, newConnError(ctx, "CONNECT", c.base.Host, err)
 	}

@@ -38,7 +38,7 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 		if err != nil {
 			return letters, err
 		}
-		if err := r.Post.Send(ctx, n, c, intents); err != nil {
+		if err := r.post(ctx, n, c, intents); err != nil {
 			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
 			if giveUp {
 				r.posted(n.Letter, GivenUp)

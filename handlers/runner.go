@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/calendar"
@@ -43,7 +44,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget, Heard, Visited, Ended and Posted must be set.
+// Runner carries out visits. All fields but Budget, Heard, Visited, Ended, Posted and Tracer must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -65,6 +66,9 @@ type Runner struct {
 	// Ended is told of each visit when it has ended, Posted of what became of a letter. Nil: nobody is.
 	Ended  func(Ended)
 	Posted func(closure.Letter, PostResult)
+
+	// Tracer makes the spans of visits and letters; what they ask of ledger, queue and broker has its spans below. Nil: there are none.
+	Tracer trace.Tracer
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -74,7 +78,8 @@ var ErrNotCounted = errors.New("the ledger is out of reach")
 // Delivery is one delivery of a task.
 type Delivery struct {
 	tasks.Payload
-	Retried int // Asynq's count of earlier failures of this task
+	Retried int    // Asynq's count of earlier failures of this task
+	Trace   string // the traceparent in its header; empty: it has none
 }
 
 // phases has what each phase of closure.Road does.
@@ -94,11 +99,11 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	retried, _ := asynq.GetRetryCount(ctx)
-	return r.Visit(ctx, Delivery{Payload: p, Retried: retried})
+	return r.Visit(ctx, Delivery{Payload: p, Retried: retried, Trace: t.Headers()[tasks.TraceHeader]})
 }
 
-// Visit carries out one visit.
-func (r *Runner) Visit(ctx context.Context, d Delivery) error {
+// visit is Visit, in its span.
+func (r *Runner) visit(ctx context.Context, d Delivery) error {
 	started := time.Now()
 	c, intents, err := r.Ledger.Load(ctx, d.ClosureID)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -112,6 +117,7 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		r.ended(e, c, c, err)
 		return err
 	}
+	traceFound(ctx, d, c)
 	switch {
 	case c.State != closure.Running:
 		return nil
@@ -146,7 +152,8 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 	next, err := r.end(ctx, d, v, o, err)
 	e.Took, e.Adopted = time.Since(started), v.adopted()
 	r.ended(e, v.Closure, next, err)
-	r.Log.WithFields(logrus.Fields{
+	traceEnded(ctx, next, o, err)
+	r.Log.WithContext(ctx).WithFields(logrus.Fields{
 		"closure": c.ID, "account": tail(c.AccountID), "phase": c.Phase, "version": d.Version, "outcome": word(o, err),
 		"state": next.State, "next_in": nextIn(next, r.Clock.Now()), "attempt": d.Retried + 1,
 		"broker_calls": len(calls.List()), "took": e.Took.Round(time.Millisecond).String(),

@@ -88,6 +88,8 @@ func (r *Runner) rescue(ctx context.Context, c closure.Closure, s *Swept) error 
 }
 
 func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, crashed bool, s *Swept) error {
+	ctx, span := startSpan(ctx, r.Tracer, "rescue", c.Trace)
+	defer span.End()
 	next, err := r.Ledger.Save(ctx, c, closure.Reissued(r.Clock.Now(), why, crashed), nil)
 	if errors.Is(err, ledger.ErrStale) || errors.Is(err, closure.ErrNotRunning) {
 		return nil // somebody else's visit or sweep came first
@@ -99,7 +101,7 @@ func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, cra
 	if crashed {
 		s.Crashed++
 	}
-	r.Log.WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
+	r.Log.WithContext(ctx).WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
 	if next.State == closure.Running {
 		r.schedule(ctx, next)
 	}

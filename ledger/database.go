@@ -50,44 +50,80 @@ func text(q string, sqlite bool) string {
 }
 
 func (d *database) begin(ctx context.Context) (*transaction, error) {
+	_, span := begin(ctx, "BEGIN", d.sqlite) // the wait for a connection is in it
 	tx, err := d.BeginTx(ctx, nil)
+	end(span, err)
 	return &transaction{tx, d.sqlite}, err
 }
 
 func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	return d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	row := d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
+	end(span, row.Err())
+	return row
 }
 
 func (d *database) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	return d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	rows, err := d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
+	end(span, err)
+	return rows, err
 }
 
 func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	return d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	r, err := d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
+	end(span, err)
+	return r, err
 }
 
 func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	return t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	row := t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+	end(span, row.Err())
+	return row
 }
 
 func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	return t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	rows, err := t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+	end(span, err)
+	return rows, err
 }
 
 func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	return t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	r, err := t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+	end(span, err)
+	return r, err
 }
 
 // openDatabase opens the pool that a ledger's URL names. No error repeats the URL: it may hold a password.
 func openDatabase(ctx context.Context, u string) (*database, error) {
-	scheme, rest, _ := strings.Cut(u, ":")
-	switch {
-	case scheme == "sqlite" && rest != "":
-		return openSQLite(rest)
-	case scheme == "postgres" || scheme == "postgresql":
-		return openPostgres(ctx, u)
+	if file := sqliteFile(u); file != "" {
+		return openSQLite(file)
 	}
-	return nil, fmt.Errorf("database URL: want postgres://… or sqlite:PATH, got a URL with the scheme %q", scheme)
+	return openPostgres(ctx, u)
+}
+
+// sqliteFile is the path in a URL sqlite:PATH; "" for any other.
+func sqliteFile(u string) string {
+	file, found := strings.CutPrefix(u, "sqlite:")
+	if !found {
+		return ""
+	}
+	return file
+}
+
+func parsePostgres(u string) (*pgx.ConnConfig, error) {
+	if !strings.HasPrefix(u, "postgres://") && !strings.HasPrefix(u, "postgresql://") {
+		return nil, errors.New("database URL: want postgres://… or sqlite:PATH")
+	}
+	cfg, err := pgx.ParseConfig(u)
+	if err != nil {
+		return nil, errors.New("database URL: is no postgres:// URL that can be read; special characters in a password must be percent-encoded, and the files of sslrootcert, sslcert and sslkey readable")
+	}
+	return cfg, nil
 }
 
 func openSQLite(file string) (*database, error) {
@@ -110,9 +146,9 @@ const postgresConns = 16
 
 // openPostgres opens a pool, and refuses a server on which a claim could be lost or the newest row not be seen.
 func openPostgres(ctx context.Context, u string) (*database, error) {
-	cfg, err := pgx.ParseConfig(u)
+	cfg, err := parsePostgres(u)
 	if err != nil {
-		return nil, errors.New("database URL: is no postgres:// URL that can be read; special characters in a password must be percent-encoded")
+		return nil, err
 	}
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(postgresConns)

@@ -90,7 +90,10 @@ func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	_, span := begin(ctx, "COMMIT", l.db.sqlite)
+	err = tx.Commit()
+	end(span, err)
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

@@ -124,7 +124,7 @@ func (s *server) logRequest(c *gin.Context, e *entry, route string, took time.Du
 	case route == "/health" || route == "/ready" || route == MetricsPath:
 		level = logrus.DebugLevel // a probe comes every few seconds
 	}
-	s.Log.WithFields(fields).Log(level, "request")
+	s.Log.WithContext(c.Request.Context()).WithFields(fields).Log(level, "request")
 }
 
 // recovery turns a panic into a problem. http.ErrAbortHandler goes on: that is how a handler hangs up.

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -67,6 +68,9 @@ type Options struct {
 	// Answered is told of each request that was answered. Nil: nobody is.
 	Answered func(Answered)
 
+	// Tracer makes the spans of requests, below which their queries and broker calls are. Nil: there are none.
+	Tracer trace.Tracer
+
 	// Log gets one line for each request. Nil means that nothing is logged.
 	Log     *logrus.Logger
 	Version string
@@ -113,7 +117,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.trace, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		if o.Console != nil && !keyed(c.Request) {
 			c.Status(http.StatusOK) // gin has put down a 404

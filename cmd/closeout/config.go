@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -42,13 +43,23 @@ type common struct {
 
 // store is where the ledger is.
 type store struct {
-	DatabaseURL string `env:"CLOSEOUT_DATABASE_URL" help:"postgres://user:password@host/database, or sqlite:PATH where all processes share one machine. Through a transaction pooler add ?default_query_exec_mode=exec."`
+	encryption
+	DatabaseURL string `env:"CLOSEOUT_DATABASE_URL" secret:"" help:"postgres://user:password@host/database?sslmode=verify-full, or sqlite:PATH where all processes share one machine. Through a transaction pooler add ?default_query_exec_mode=exec."`
 }
 
 func (s store) check(bad *complaints) {
+	s.encryption.check(bad)
 	scheme, rest, _ := strings.Cut(s.DatabaseURL, ":")
 	if scheme != "postgres" && scheme != "postgresql" && scheme != "sqlite" || rest == "" { // it may hold a password: not repeated
-		bad.add("CLOSEOUT_DATABASE_URL", "must be given, as postgres://user:password@host/database or sqlite:PATH")
+		bad.add("CLOSEOUT_DATABASE_URL", "must be given, as postgres://user:password@host/database?sslmode=verify-full or sqlite:PATH")
+		return
+	}
+	hosts, err := ledger.Hosts(s.DatabaseURL)
+	if err != nil {
+		bad.add("CLOSEOUT_DATABASE_URL", "%v", err)
+	}
+	if s.clear(postgres, hosts) {
+		bad.add("CLOSEOUT_DATABASE_URL", "would go over the network unencrypted: add sslmode=verify-full, with sslrootcert=FILE for an authority of your own; or say CLOSEOUT_PLAINTEXT=postgres")
 	}
 }
 
@@ -56,10 +67,10 @@ func (s store) check(bad *complaints) {
 type remote struct {
 	store
 	Day          string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>; refused with live."`
-	RedisURL     string `env:"CLOSEOUT_REDIS_URL" help:"redis:// or rediss:// URL."`
+	RedisURL     string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
 	AlpacaURL    string `env:"CLOSEOUT_ALPACA_URL" help:"The Broker API, https://broker-api.sandbox.alpaca.markets for the sandbox."`
-	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" help:"Broker API key."`
-	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" help:"Broker API secret."`
+	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" secret:"" help:"Broker API key."`
+	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" secret:"" help:"Broker API secret."`
 	AlpacaCalls  int    `name:"alpaca-calls-per-minute" env:"CLOSEOUT_ALPACA_CALLS_PER_MINUTE" help:"Calls that all processes together may make at the broker in a minute. Alpaca's limit is the correspondent's and not published: the log names it as the broker tells it; leave what your other software needs. Default: 200, and 100000 with a scaled clock."`
 
 	AccountStatus string `env:"CLOSEOUT_ACCOUNT_STATUS" help:"Column of your own that follows the closure, on the same Postgres: table=user_onboarding key=alpaca_account_id column=status. It is set to pending_closure, then closed; cancel restores it."`
@@ -109,6 +120,7 @@ type settings struct {
 	calls  int                   // at the broker, a minute, by all processes
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
+	traces tracing
 }
 
 func (c common) check(bad *complaints) settings {
@@ -118,6 +130,7 @@ func (c common) check(bad *complaints) settings {
 		s.env = closure.Sandbox
 	}
 	s.policy = c.policy(s.env, bad)
+	s.traces = tracingOf(os.Getenv, bad)
 	level, err := logrus.ParseLevel(c.LogLevel)
 	if err != nil {
 		bad.add("CLOSEOUT_LOG_LEVEL", "must be error, warn, info or debug, is %q", c.LogLevel)
@@ -212,17 +225,7 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 	case s.calls < budget.Least || s.calls > 10_000_000:
 		bad.add("CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "must lie between %d and 10000000, is %d", budget.Least, s.calls)
 	}
-	var opts *redis.Options
-	switch o, err := redis.ParseURL(r.RedisURL); {
-	case r.RedisURL == "":
-		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
-	case err != nil:
-		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
-	default:
-		o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
-		o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
-		opts = o
-	}
+	opts := redisAt(r.RedisURL, r.encryption, bad)
 	r.store.check(bad)
 	if strings.HasPrefix(r.DatabaseURL, "sqlite:") && r.AccountStatus != "" {
 		bad.add("CLOSEOUT_ACCOUNT_STATUS", "names a table on Postgres; with a sqlite: ledger there is none")
@@ -258,6 +261,25 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 		bad.add("CLOSEOUT_ALPACA_URL", "plain http is only for a simulator on this machine")
 	}
 	return opts
+}
+
+// redisAt is how to reach the Redis of a URL; nil where that is none.
+func redisAt(url string, e encryption, bad *complaints) *redis.Options {
+	o, err := redis.ParseURL(url)
+	switch {
+	case url == "":
+		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
+		return nil
+	case err != nil:
+		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
+		return nil
+	}
+	o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
+	o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
+	if e.clear(inRedis, redisHosts(o)) {
+		bad.add("CLOSEOUT_REDIS_URL", "would go over the network unencrypted: write rediss:// and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+	}
+	return o
 }
 
 func loopback(host string) bool {

@@ -26,6 +26,14 @@ func start(t *testing.T, env map[string]string, args ...string) (status int, std
 	return status, errs.String()
 }
 
+// command runs a command to its end.
+func command(t *testing.T, args ...string) (status int, said string) {
+	t.Helper()
+	var both bytes.Buffer
+	status = run(t.Context(), args, &both, &both)
+	return status, both.String()
+}
+
 func TestAWrongStartNamesEveryWrongSettingAtOnce(t *testing.T) {
 	status, said := start(t, map[string]string{
 		"CLOSEOUT_ENVIRONMENT": "production", "CLOSEOUT_SETTLEMENT_POLL": "hourly", "CLOSEOUT_WITHDRAWAL_LIMIT": "never",

@@ -19,7 +19,7 @@ type initiateCmd struct {
 	Wait     bool          `help:"Follow each closure until it has ended: live on a terminal, otherwise a line for each change."`
 	JSON     bool          `name:"json" help:"Print one JSON line an account."`
 	URL      string        `env:"CLOSEOUT_URL" default:"http://127.0.0.1:8000" help:"The server."`
-	Key      string        `env:"CLOSEOUT_API_KEY" help:"API key; the demo's is dev."`
+	Key      string        `env:"CLOSEOUT_API_KEY" secret:"" help:"API key; the demo's is dev."`
 	Every    time.Duration `default:"2s" help:"Between looks, with --wait."`
 }
 

@@ -27,6 +27,7 @@ type cli struct {
 	Monitor   monitorCmd       `cmd:"" help:"Look at the service and mend it, by the ledger and Redis themselves."`
 	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
+	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`
 }
@@ -70,8 +71,10 @@ func hurried(ctx context.Context) <-chan struct{} {
 // a command's help names others.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
+	var files secretFiles
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days."),
+	parser, err := kong.New(&c, kong.Name("closeout"), kong.Description("Closes Alpaca Broker API accounts, durably, over days. A secret setting may stand in a file: CLOSEOUT_…_FILE is its path."),
+		kong.Resolvers(&files), kong.ValueFormatter(helped),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.Vars{"version": version},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.UsageOnError())
 	if err != nil {
@@ -88,7 +91,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(output{stdout, stderr})
-	err = k.Run()
+	if err = files.bad.err(); err == nil {
+		err = k.Run()
+	}
 	switch {
 	case err == nil:
 		return 0

@@ -22,7 +22,7 @@ import (
 // does, and inside any container of the service.
 type monitorCmd struct {
 	keyStore
-	RedisURL string `env:"CLOSEOUT_REDIS_URL" help:"redis:// or rediss:// URL."`
+	RedisURL string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
 	Day      string `env:"CLOSEOUT_DAY" help:"The scaled clock that the service runs on, if it does."`
 	Data     string `placeholder:"DIR" help:"The data folder of a closeout dev: look at the demo that runs on it, instead of at the servers above."`
 	JSON     bool   `name:"json" help:"Print JSON, for scripts."`
@@ -127,13 +127,7 @@ func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
 		}
 		m.check(&bad)
 	}
-	opts, err := redis.ParseURL(m.RedisURL)
-	switch {
-	case m.RedisURL == "":
-		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as rediss://:PASSWORD@redis.internal:6379/0")
-	case err != nil:
-		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
-	}
+	opts := redisAt(m.RedisURL, m.encryption, &bad)
 	m.exists(&bad)
 	if len(bad) > 0 && m.Data == "" {
 		bad.add("--data", "names the folder of a running closeout dev instead of both, such as --data .closeout")
@@ -141,8 +135,8 @@ func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
 	if err := bad.err(); err != nil {
 		return nil, clock, err
 	}
-	redis.SetLogger(mute{})                                                       // what could not be read is told once
-	opts.ContextTimeoutEnabled, opts.MaxRetries, opts.DialerRetries = true, -1, 1 // a person waits for the answer
+	redis.SetLogger(mute{}) // what could not be read is told once
+	opts.MaxRetries = -1    // a person waits for the answer
 	opts.DialTimeout, opts.ReadTimeout, opts.PoolTimeout = answering, answering, answering
 	return opts, clock, nil
 }
@@ -178,8 +172,8 @@ func (s *sight) needLedger() error {
 	return nil
 }
 
-// inRedis asks Redis for something, within a time; Asynq's inspector knows no context.
-func inRedis[T any](ctx context.Context, s *sight, what string, ask func(context.Context) (T, error)) (T, bool) {
+// askRedis asks Redis for something, within a time; Asynq's inspector knows no context.
+func askRedis[T any](ctx context.Context, s *sight, what string, ask func(context.Context) (T, error)) (T, bool) {
 	if s.away != nil {
 		var none T
 		s.missing(what+", in Redis", s.away)

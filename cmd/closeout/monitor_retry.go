@@ -79,7 +79,7 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 	d := &desk.Desk{
 		Ledger: s.ledger, Clock: s.clock, Policy: closure.DefaultPolicy(s.ledger.Environment()),
 		Schedule: func(ctx context.Context, cl closure.Closure) {
-			_, _ = inRedis(ctx, s, "its next visit can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.Schedule(ctx, cl) })
+			_, _ = askRedis(ctx, s, "its next visit can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.Schedule(ctx, cl) })
 		},
 		Way: func(command, account string) string {
 			if command == "resume" {
@@ -204,7 +204,7 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
-	_, _ = inRedis(ctx, s, "its first part can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.ScheduleBite(ctx, handlers.RedriveTask(r)) })
+	_, _ = askRedis(ctx, s, "its first part can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.ScheduleBite(ctx, handlers.RedriveTask(r)) })
 	_, _ = fmt.Fprintf(s.err, "bulk retry %s of %s; closeout monitor retry --abort %s ends it\n", r.ID, counts(r.Total, "closure"), r.ID)
 	return s.follow(ctx, r)
 }

@@ -136,7 +136,7 @@ var conditions = map[tasks.Condition]string{
 
 // task is nil where Redis could not be read.
 func (s *sight) task(ctx context.Context, c closure.Closure) *taskStatus {
-	seen, ok := inRedis(ctx, s, "its task", func(ctx context.Context) (tasks.Seen, error) { return s.queue.Look(ctx, c) })
+	seen, ok := askRedis(ctx, s, "its task", func(ctx context.Context) (tasks.Seen, error) { return s.queue.Look(ctx, c) })
 	if !ok {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/budget"
@@ -39,7 +40,8 @@ type parts struct {
 	broker  *alpaca.Client
 	almanac *handlers.Almanac
 	metrics *metrics.Metrics
-	stop    func() // ends what runs beside the doors
+	tracer  trace.Tracer // nil: no spans are made
+	stop    func()       // ends what runs beside the doors
 }
 
 func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
@@ -54,6 +56,10 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status}); err != nil {
 		return nil, err
 	}
+	var flush func()
+	if p.tracer, flush, err = s.traces.start(ctx, s.env, s.log); err != nil {
+		return nil, errors.Join(err, p.ledger.Close())
+	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
 	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
 	p.metrics.Watch(metrics.Sources{
@@ -65,7 +71,7 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 		defer close(done)
 		_ = p.almanac.Run(ctx) // it tells its troubles to the log, and the rules hold meanwhile
 	}()
-	p.stop = func() { cancel(); <-done }
+	p.stop = func() { cancel(); <-done; flush() }
 	return p, nil
 }
 
@@ -133,6 +139,7 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 		Metrics:   p.metrics,
 		Answered:  p.metrics.Answered,
 		Readiness: ready,
+		Tracer:    p.tracer,
 	})
 }
 
@@ -212,11 +219,12 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
 			Visited: func(late time.Duration) { beat.Visited(late); p.metrics.Began(late) }, Ended: p.metrics.Visited, Posted: p.metrics.Posted,
+			Tracer: p.tracer,
 		},
 		Batches: &handlers.Batches{
-			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
+			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log, Tracer: p.tracer,
 		},
-		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log, Tracer: p.tracer},
 	}
 }
 

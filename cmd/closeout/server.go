@@ -14,7 +14,7 @@ type serverCmd struct {
 	remote
 	signIn
 	Addr    string `default:":8000" help:"Where the API listens."`
-	APIKeys string `name:"api-keys" env:"CLOSEOUT_API_KEYS" help:"API keys that may do everything, beside those of closeout keys: name=secret, several with commas."`
+	APIKeys string `name:"api-keys" env:"CLOSEOUT_API_KEYS" secret:"" help:"API keys that may do everything, beside those of closeout keys: name=secret, several with commas."`
 	APIRate int    `name:"api-rate" env:"CLOSEOUT_API_RATE" default:"400" help:"Requests that one key may make in a second, at all servers together, and twice as many at once; a POST counts as ten."`
 }
 
@@ -57,6 +57,7 @@ func (c *serverCmd) Run(ctx context.Context) error {
 }
 
 func (r remote) assemble(ctx context.Context, s settings, opts *redis.Options) (*parts, error) {
+	r.warn(s.log, opts)
 	return assemble(ctx, s, redis.NewClient(opts), r.DatabaseURL,
 		alpaca.Options{BaseURL: r.AlpacaURL, Key: r.AlpacaKey, Secret: r.AlpacaSecret, UserAgent: "closeout/" + version})
 }

@@ -16,11 +16,11 @@ import (
 // signIn are the settings of the console's door.
 type signIn struct {
 	PublicURL string `name:"public-url" env:"CLOSEOUT_PUBLIC_URL" group:"Console" help:"Where browsers find this service, such as https://closeout.firm.example; what speaks TLS stands before this server. Needed for anybody to sign in."`
-	Operators string `env:"CLOSEOUT_OPERATORS" group:"Console" help:"Operators with passwords, for the first hour or the last resort: name:hash, several with commas. closeout keys operator NAME makes one."`
+	Operators string `env:"CLOSEOUT_OPERATORS" secret:"" group:"Console" help:"Operators with passwords, for the first hour or the last resort: name:hash, several with commas. closeout keys operator NAME makes one."`
 
 	OIDCIssuer       string   `name:"oidc-issuer" env:"CLOSEOUT_OIDC_ISSUER" group:"Console" help:"Identity provider (OpenID Connect) by which people sign in, such as https://accounts.firm.example. It sends them back to /signin/oidc/back below the public URL."`
 	OIDCClientID     string   `name:"oidc-client-id" env:"CLOSEOUT_OIDC_CLIENT_ID" group:"Console" help:"As what it knows this service."`
-	OIDCClientSecret string   `name:"oidc-client-secret" env:"CLOSEOUT_OIDC_CLIENT_SECRET" group:"Console" help:"And by which secret."`
+	OIDCClientSecret string   `name:"oidc-client-secret" env:"CLOSEOUT_OIDC_CLIENT_SECRET" secret:"" group:"Console" help:"And by which secret."`
 	OIDCClaim        string   `name:"oidc-claim" env:"CLOSEOUT_OIDC_CLAIM" default:"groups" group:"Console" help:"Claim of the ID token that lists a person's groups or roles; realm_access.roles leads into an object."`
 	OIDCOperators    []string `name:"oidc-operators" env:"CLOSEOUT_OIDC_OPERATORS" group:"Console" help:"Values of it that make an operator, with commas."`
 	OIDCViewers      []string `name:"oidc-viewers" env:"CLOSEOUT_OIDC_VIEWERS" group:"Console" help:"And a viewer, who sees everything and does nothing. Nobody without one of these comes in."`

@@ -15,7 +15,7 @@ type workerCmd struct {
 	listening
 	HealthAddr  string `default:":8080" help:"Where GET /health answers."`
 	Concurrency int    `default:"20" help:"Visits at once."`
-	SMTPURL     string `name:"smtp-url" env:"CLOSEOUT_SMTP_URL" help:"smtp://user:password@host:587 or smtps://; without it letters go to the log alone."`
+	SMTPURL     string `name:"smtp-url" env:"CLOSEOUT_SMTP_URL" secret:"" help:"smtp://user:password@host:587 or smtps://; without it letters go to the log alone."`
 	MailFrom    string `env:"CLOSEOUT_MAIL_FROM" help:"Whom letters are from: Name <noreply@firm.example>."`
 }
 

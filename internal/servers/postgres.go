@@ -66,6 +66,30 @@ func StartPostgres(tb testing.TB, settings ...string) *Postgres {
 	return &Postgres{process: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 }
 
+// StartPostgresTLS starts a server that speaks TLS with this certificate and key, files in PEM, to whoever asks for it.
+func StartPostgresTLS(tb testing.TB, cert, key string) *Postgres {
+	tb.Helper()
+	needed(tb)
+	as := unprivileged(tb)
+	dir := folder(tb, as)
+	settings := []string{"ssl=on"}
+	for setting, from := range map[string]string{"ssl_cert_file": cert, "ssl_key_file": key} {
+		b, err := os.ReadFile(from)
+		to := filepath.Join(dir, setting)
+		if err == nil {
+			err = os.WriteFile(to, b, 0o600)
+		}
+		if err == nil && as != nil {
+			err = os.Chown(to, int(as.Uid), int(as.Gid))
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		settings = append(settings, setting+"="+to)
+	}
+	return StartPostgres(tb, settings...)
+}
+
 // Crash ends the server as `pg_ctl stop -m immediate` does: it recovers at its next start.
 func (p *Postgres) Crash() { p.end(syscall.SIGQUIT) }
 
