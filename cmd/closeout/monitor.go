@@ -2,23 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/term"
 
-	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/tasks"
@@ -178,8 +172,8 @@ func (s *sight) needLedger() error {
 	return nil
 }
 
-// inRedis asks Redis for something, within a time; Asynq's inspector knows no context.
-func inRedis[T any](ctx context.Context, s *sight, what string, ask func(context.Context) (T, error)) (T, bool) {
+// askRedis asks Redis for something, within a time; Asynq's inspector knows no context.
+func askRedis[T any](ctx context.Context, s *sight, what string, ask func(context.Context) (T, error)) (T, bool) {
 	if s.away != nil {
 		var none T
 		s.missing(what+", in Redis", s.away)
@@ -208,103 +202,6 @@ func inRedis[T any](ctx context.Context, s *sight, what string, ask func(context
 	return a.v, a.err == nil
 }
 
-// print writes a value as JSON, or else by a function as text.
-func (s *sight) print(v any, write func(p *page)) error {
-	if s.json {
-		e := json.NewEncoder(s.out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(v)
-	}
-	p := &page{now: s.clock.Now(), color: s.color}
-	write(p)
-	_, err := fmt.Fprint(s.out, p.String())
-	return err
-}
-
-// page is text for people.
-type page struct {
-	strings.Builder
-	now   time.Time // business
-	color bool
-}
-
-// pair writes a line that begins with what it is about; without a value it writes none.
-func (p *page) pair(name, format string, args ...any) {
-	if value := printable(fmt.Sprintf(format, args...)); value != "" {
-		fmt.Fprintf(p, "%-11s %s\n", name, value)
-	}
-}
-
-// title begins a part.
-func (p *page) title(format string, args ...any) {
-	if p.Len() > 0 {
-		p.WriteString("\n")
-	}
-	fmt.Fprintf(p, format+"\n", args...)
-}
-
-// table writes rows; without any it writes none.
-func (p *page) table(head table.Row, rows []table.Row) {
-	if len(rows) > 0 {
-		fmt.Fprintln(p, columns(head, rows))
-	}
-}
-
-// paint colours a word on a terminal.
-func (p *page) paint(c text.Colors, word string) string {
-	if !p.color {
-		return word
-	}
-	return c.Sprint(word)
-}
-
-func (p *page) state(s closure.State) string { return p.paint(colorOf(string(s)), string(s)) }
-
-// when is a business time, as a clock in New York shows it, and how far away it is.
-func (p *page) when(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	far := "in " + span(t.Sub(p.now))
-	if !t.After(p.now) {
-		far = span(p.now.Sub(t)) + " ago"
-	}
-	return t.In(calendar.NewYork).Format("Mon 02 Jan 2006 15:04") + " ET, " + far
-}
-
-// columns is a table without frames, the same on a terminal and in a file.
-func columns(head table.Row, rows []table.Row) string {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.Style().Format.Header = 0
-	t.Style().Box.PaddingLeft, t.Style().Box.PaddingRight = "", "  "
-	t.AppendHeader(head)
-	t.AppendRows(rows)
-	var out []string
-	for l := range strings.SplitSeq(t.Render(), "\n") {
-		out = append(out, strings.TrimRight(l, " "))
-	}
-	return strings.Join(out, "\n")
-}
-
-// span is a time in its two largest units, such as 3d 4h.
-func span(d time.Duration) string {
-	d = max(d, 0)
-	switch days := int(d / (24 * time.Hour)); {
-	case days >= 100:
-		return fmt.Sprintf("%dd", days)
-	case days > 0:
-		return fmt.Sprintf("%dd %dh", days, int(d.Hours())%24)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
-	case d >= time.Minute:
-		return fmt.Sprintf("%dm %ds", int(d.Minutes()), int(d.Seconds())%60)
-	}
-	return fmt.Sprintf("%ds", int(d.Seconds()))
-}
-
 // stamp is a time for scripts; nil where there is none.
 func stamp(t time.Time) *time.Time {
 	if t.IsZero() {
@@ -328,49 +225,4 @@ func username() string {
 		return u.Username
 	}
 	return "unknown"
-}
-
-// demoPlace is where a closeout dev keeps what others can look at.
-type demoPlace struct {
-	database, redis string
-	clock           closure.Clock
-}
-
-// redisFile holds, in a demo's folder, the URL of its Redis while it runs.
-const redisFile = "redis.url"
-
-// noRedis stands for the Redis of a demo that does not run.
-const noRedis = "redis://127.0.0.1:1/0"
-
-// openRedis lets programs beside a demo look at its Redis, on a free port of this machine. The URL, with a password made for this
-// start, is for whoever may read the folder.
-func openRedis(mini *miniredis.Miniredis, dir, password string) (forget func(), err error) {
-	mini.RequireAuth(password)
-	if err := mini.StartAddr("127.0.0.1:0"); err != nil {
-		return nil, fmt.Errorf("open the embedded Redis: %w", err)
-	}
-	path := filepath.Join(dir, redisFile)
-	if err := os.WriteFile(path, []byte("redis://:"+password+"@"+mini.Addr()+"/0\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("say where the embedded Redis is: %w", err)
-	}
-	return func() { _ = os.Remove(path) }, nil
-}
-
-// demoAt reads a demo's folder.
-func demoAt(dir string) (d demoPlace, err error) {
-	file := filepath.Join(dir, "closeout.db")
-	if _, err := os.Stat(file); err != nil {
-		return d, fmt.Errorf("%s is no data folder of closeout dev: it has no closeout.db", dir)
-	}
-	d.database = "sqlite:" + file
-	if d.clock, err = readClock(filepath.Join(dir, "clock.json")); err != nil {
-		return d, err
-	}
-	b, err := os.ReadFile(filepath.Join(dir, redisFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		d.redis = noRedis // what is in the ledger can be read
-		return d, nil
-	}
-	d.redis = strings.TrimSpace(string(b))
-	return d, err
 }

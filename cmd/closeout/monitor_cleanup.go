@@ -123,7 +123,7 @@ func forgetAll(ctx context.Context, l *ledger.Ledger) (all int, err error) {
 
 // finished are the old tasks in Redis but for those of closures that are not over.
 func (s *sight) finished(ctx context.Context, before time.Time) (out []tasks.Finished, known bool) {
-	all, known := inRedis(ctx, s, "the finished tasks", func(ctx context.Context) ([]tasks.Finished, error) { return s.queue.Finished(ctx, before) })
+	all, known := askRedis(ctx, s, "the finished tasks", func(ctx context.Context) ([]tasks.Finished, error) { return s.queue.Finished(ctx, before) })
 	for _, t := range all {
 		if t.ClosureID != "" {
 			c, err := s.ledger.Get(ctx, t.ClosureID)
@@ -151,8 +151,12 @@ func (p *page) cleanup(v cleanupView, c *monitorCleanupCmd) {
 		in = *v.Tasks
 	}
 	p.table(table.Row{"WHAT", "COUNT"}, []table.Row{
-		{"closures", v.Closures}, {"their events", v.Events}, {"batches", v.Batches}, {"bulk retries", v.Redrives},
-		{"expired requests and sessions", v.Expired}, {"finished tasks of more than " + counts(c.TaskDays, "day"), in},
+		{"closures", v.Closures},
+		{"their events", v.Events},
+		{"batches", v.Batches},
+		{"bulk retries", v.Redrives},
+		{"expired requests and sessions", v.Expired},
+		{"finished tasks of more than " + counts(c.TaskDays, "day"), in},
 	})
 	if !v.Applied {
 		p.title("Nothing was removed: --apply does it.")

@@ -77,7 +77,7 @@ func queueNames() (names []string) {
 // queues reads Redis: one queue, or all. A queue that is paused, or that nobody works on, asks for a person.
 func (s *sight) queues(ctx context.Context, name string) (v queueView) {
 	v.At = time.Now().UTC().Truncate(time.Second)
-	sizes, ok := inRedis(ctx, s, "the queues", s.queue.Sizes)
+	sizes, ok := askRedis(ctx, s, "the queues", s.queue.Sizes)
 	if ok {
 		v.Queues = []server.QueueSize{}
 	}
@@ -90,7 +90,7 @@ func (s *sight) queues(ctx context.Context, name string) (v queueView) {
 			})
 		}
 	}
-	workers, ok := inRedis(ctx, s, "the workers", s.queue.Workers)
+	workers, ok := askRedis(ctx, s, "the workers", s.queue.Workers)
 	if ok {
 		v.Workers = []workerStatus{}
 		s.asks = s.asks || len(workers) == 0

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -25,9 +24,6 @@ type monitorRetryCmd struct {
 	Abort  string   `placeholder:"ID" help:"End a bulk retry: nothing further is resumed by it."`
 }
 
-// longestReason is how many letters a reason may have, as on the console.
-const longestReason = 500
-
 // Run says what would be resumed, and with --apply resumes it.
 func (c *monitorRetryCmd) Run(ctx context.Context, o output, m *monitorCmd) error {
 	var bad complaints
@@ -41,10 +37,9 @@ func (c *monitorRetryCmd) Run(ctx context.Context, o output, m *monitorCmd) erro
 		bad.add("retry", "takes one of these: jobs, --filter, or --abort")
 	}
 	if c.Abort == "" && (c.Apply || c.Reason != "") {
-		if wrong := desk.Line(c.Reason); wrong != "" {
+		reason, wrong := desk.Reason(c.Reason)
+		if c.Reason = reason; wrong != "" {
 			bad.add("--reason", "%s", wrong)
-		} else if utf8.RuneCountInString(c.Reason) > longestReason {
-			bad.add("--reason", "is longer than %d letters", longestReason)
 		}
 	}
 	if c.Rate < 1 || c.Rate > ledger.MostPerMinute {
@@ -84,7 +79,7 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 	d := &desk.Desk{
 		Ledger: s.ledger, Clock: s.clock, Policy: closure.DefaultPolicy(s.ledger.Environment()),
 		Schedule: func(ctx context.Context, cl closure.Closure) {
-			_, _ = inRedis(ctx, s, "its next visit can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.Schedule(ctx, cl) })
+			_, _ = askRedis(ctx, s, "its next visit can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.Schedule(ctx, cl) })
 		},
 		Way: func(command, account string) string {
 			if command == "resume" {
@@ -131,7 +126,7 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 			case v.Retried:
 				what = "retried"
 			}
-			_, _ = fmt.Fprintf(p, "%s  %s  %s  %s\n", v.JobID, v.Phase, v.Reason, printable(what))
+			p.line("%s  %s  %s  %s", v.JobID, v.Phase, v.Reason, printable(what))
 		}
 		if !c.Apply {
 			p.title("Nothing was done: --apply --reason does it.")
@@ -176,6 +171,10 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
+	_, shown, err := s.ledger.Retriable(ctx, f)
+	if err != nil {
+		return err
+	}
 	v := redriveView{Filter: f.String(), PerMinute: c.Rate}
 	for _, g := range groups {
 		info := closure.Reasons[g.Reason]
@@ -195,14 +194,17 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 			p.title("Nothing was done: --apply --reason does it, within %s.", span(time.Duration((v.Total-v.Skipped+c.Rate-1)/c.Rate)*time.Minute))
 		})
 	}
-	r, err := s.ledger.CreateRedrive(ctx, ledger.Redrive{Filter: f, Reason: c.Reason, Actor: s.actor, PerMinute: c.Rate})
+	r, err := s.ledger.CreateRedrive(ctx, ledger.Redrive{Filter: f, Reason: c.Reason, Actor: s.actor, PerMinute: c.Rate, Shown: shown})
 	if errors.Is(err, ledger.ErrNothing) {
 		return s.none("%v", err)
+	}
+	if errors.Is(err, ledger.ErrStale) {
+		return errors.New("nothing was retried: what has stopped is not what was counted a moment ago; look again, and ask again")
 	}
 	if err != nil {
 		return err
 	}
-	_, _ = inRedis(ctx, s, "its first part can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.ScheduleBite(ctx, handlers.RedriveTask(r)) })
+	_, _ = askRedis(ctx, s, "its first part can't be scheduled now, the sweep does it", func(ctx context.Context) (any, error) { return nil, s.queue.ScheduleBite(ctx, handlers.RedriveTask(r)) })
 	_, _ = fmt.Fprintf(s.err, "bulk retry %s of %s; closeout monitor retry --abort %s ends it\n", r.ID, counts(r.Total, "closure"), r.ID)
 	return s.follow(ctx, r)
 }

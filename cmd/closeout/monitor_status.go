@@ -136,7 +136,7 @@ var conditions = map[tasks.Condition]string{
 
 // task is nil where Redis could not be read.
 func (s *sight) task(ctx context.Context, c closure.Closure) *taskStatus {
-	seen, ok := inRedis(ctx, s, "its task", func(ctx context.Context) (tasks.Seen, error) { return s.queue.Look(ctx, c) })
+	seen, ok := askRedis(ctx, s, "its task", func(ctx context.Context) (tasks.Seen, error) { return s.queue.Look(ctx, c) })
 	if !ok {
 		return nil
 	}
@@ -154,7 +154,7 @@ func (p *page) status(v statusView, c closure.Closure, others int) {
 	if others > 0 {
 		p.pair("", "the latest of %d of this account", others+1)
 	}
-	fmt.Fprintf(p, "%-11s %s in %s (%d/%d), since %s\n", "state", p.state(c.State), c.Phase, c.Phase.Number(), len(closure.Road), p.when(since(c)))
+	p.line("%-11s %s in %s (%d/%d), since %s", "state", p.state(c.State), c.Phase, c.Phase.Number(), len(closure.Road), p.when(since(c)))
 	if w := v.Waiting; w != nil {
 		p.pair("why", "%s (%s)", w.Why, w.Reason)
 		if c.State == closure.Running {

@@ -156,16 +156,16 @@ func (s *sight) overview(ctx context.Context, events []ledger.Told, trouble stri
 	q := s.queues(ctx, "")
 	v.Queues, v.Workers = q.Queues, q.Workers
 	p := &page{now: s.clock.Now(), color: s.color}
-	fmt.Fprintf(p, "closeout, %s, %s. Ctrl-C ends the watching.\n", v.Environment, v.At.In(calendar.NewYork).Format("Mon 02 Jan 2006 15:04:05 ET"))
+	p.line("closeout, %s, %s. Ctrl-C ends the watching.", v.Environment, v.At.In(calendar.NewYork).Format("Mon 02 Jan 2006 15:04:05 ET"))
 	if trouble != "" {
-		fmt.Fprintln(p, trouble)
+		p.line("%s", trouble)
 	}
 	p.stats(v)
 	p.title("queues")
 	p.queues(q)
 	p.workers(v.Workers)
 	for _, what := range s.unread {
-		fmt.Fprintln(p, "not read: "+what)
+		p.line("not read: %s", what)
 	}
 	p.title("events")
 	lines := strings.Split(strings.TrimRight(p.String(), "\n"), "\n")

@@ -189,15 +189,15 @@ func seeded(ctx context.Context, path, redisURL string) error {
 			return err
 		}
 	}
-	return onFile(path, "UPDATE closures SET ended_at = '2017-11-20 15:00:00+00:00' WHERE id = ?; UPDATE notices SET state = 'sent'", old.ID)
+	return onFile(ctx, path, "UPDATE closures SET ended_at = '2017-11-20 15:00:00+00:00' WHERE id = ?; UPDATE notices SET state = 'sent'", old.ID)
 }
 
-func onFile(path, statements string, args ...any) error {
+func onFile(ctx context.Context, path, statements string, args ...any) error {
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(context.Background(), statements, args...)
+	_, err = db.ExecContext(ctx, statements, args...)
 	return errors.Join(err, db.Close())
 }
 
@@ -212,7 +212,7 @@ var scriptCommands = map[string]func(){
 		done(seeded(context.Background(), os.Args[1], redisURL))
 	},
 	"tamper": func() { // FILE ACCOUNT EVENT FROM TO
-		done(onFile(os.Args[1], "UPDATE events SET body = replace(body, ?, ?) WHERE seq = ? AND closure_id = (SELECT id FROM closures WHERE account_id LIKE '%' || ?)",
+		done(onFile(context.Background(), os.Args[1], "UPDATE events SET body = replace(body, ?, ?) WHERE seq = ? AND closure_id = (SELECT id FROM closures WHERE account_id LIKE '%' || ?)",
 			os.Args[4], os.Args[5], os.Args[3], os.Args[2]))
 	},
 }
