@@ -28,10 +28,10 @@ import (
 // does, and inside any container of the service.
 type monitorCmd struct {
 	keyStore
-	RedisURL string `env:"CLOSEOUT_REDIS_URL" help:"redis:// or rediss:// URL."`
-	Day      string `env:"CLOSEOUT_DAY" help:"The scaled clock that the service runs on, if it does."`
-	Data     string `placeholder:"DIR" help:"The data folder of a closeout dev: look at the demo that runs on it, instead of at the servers above."`
-	JSON     bool   `name:"json" help:"Print JSON, for scripts."`
+	queueStore
+	Day  string `env:"CLOSEOUT_DAY" help:"The scaled clock that the service runs on, if it does."`
+	Data string `placeholder:"DIR" help:"The data folder of a closeout dev: look at the demo that runs on it, instead of at the servers above."`
+	JSON bool   `name:"json" help:"Print JSON, for scripts."`
 
 	Status  monitorStatusCmd  `cmd:"" help:"Say how a closure stands: why it waits, until when, who must act, its money, its last events, its task in the queue."`
 	Queue   monitorQueueCmd   `cmd:"" help:"Show what is in the queues, the workers, and what they have in hand."`
@@ -131,15 +131,9 @@ func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
 		if clock, err = closure.ParseClock(m.Day); err != nil {
 			bad.add("CLOSEOUT_DAY", "%v", err)
 		}
-		m.check(&bad)
+		m.keyStore.check(&bad)
 	}
-	opts, err := redis.ParseURL(m.RedisURL)
-	switch {
-	case m.RedisURL == "":
-		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as rediss://:PASSWORD@redis.internal:6379/0")
-	case err != nil:
-		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
-	}
+	opts := m.queueStore.check(m.encryption, &bad)
 	m.exists(&bad)
 	if len(bad) > 0 && m.Data == "" {
 		bad.add("--data", "names the folder of a running closeout dev instead of both, such as --data .closeout")
@@ -147,8 +141,8 @@ func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
 	if err := bad.err(); err != nil {
 		return nil, clock, err
 	}
-	redis.SetLogger(mute{})                                                       // what could not be read is told once
-	opts.ContextTimeoutEnabled, opts.MaxRetries, opts.DialerRetries = true, -1, 1 // a person waits for the answer
+	redis.SetLogger(mute{}) // what could not be read is told once
+	opts.MaxRetries = -1    // a person waits for the answer
 	opts.DialTimeout, opts.ReadTimeout, opts.PoolTimeout = answering, answering, answering
 	return opts, clock, nil
 }
