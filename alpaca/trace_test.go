@@ -33,7 +33,7 @@ func TestSpansOfRequestsTellNothingOfTheAccount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		_, _ = s.Send(ctx, PayOut(accountID, "the-bank", decimal.RequireFromString("4321.09")))
 	}
 	pay(ctx)
