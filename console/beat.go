@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -74,14 +75,29 @@ func (b *beats) run(ctx context.Context, told func(string) time.Time, tell func(
 		case <-t.C:
 		}
 		b.mu.Lock()
-		of := b.oldest(told)
-		if of != "" {
-			tell(of)
-			for e := range b.open[of].eyes {
-				e.ring()
-			}
+		if of := b.oldest(told); of != "" {
+			b.give(of, tell)
 		}
 		b.mu.Unlock()
+	}
+}
+
+// give gives a page its beat. The lock is held.
+func (b *beats) give(of string, tell func(page string)) {
+	tell(of)
+	for e := range b.open[of].eyes {
+		e.ring()
+	}
+}
+
+// now gives the pages at and below a path their beat at once: something that is no event was done to what they show.
+func (b *beats) now(path string, tell func(page string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for of := range b.open {
+		if at, _, _ := strings.Cut(of, "?"); under(at, path) {
+			b.give(of, tell)
+		}
 	}
 }
 

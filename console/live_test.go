@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"closeout/closure"
 	"closeout/ledger"
 )
 
@@ -350,6 +352,38 @@ func TestLiveBeatsAreShared(t *testing.T) {
 		if b.beats.stop != nil || len(b.beats.open) > 0 {
 			t.Error("nobody looks, and the beats go on")
 		}
+	})
+}
+
+// TestLiveABulkRetrysAbortIsHeardOf: at once by the pages that show it, at this server, and by time at others.
+func TestLiveABulkRetrysAbortIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.stop(t, 2, closure.OrderRefused, nil)
+		r, err := b.ledger.CreateRedrive(t.Context(), ledger.Redrive{Reason: "x", Actor: "operator:ada", PerMinute: 1})
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		told := map[string]*watcher{}
+		for _, page := range []string{"/redrives/" + r.ID, "/redrives/" + r.ID + "?show=waiting", "/redrives", "/attention", "/", "/redrivesnot"} {
+			told[page] = b.open(ctx, page)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if w := b.send("/redrives/"+r.ID+"/abort", url.Values{}); w.Code != http.StatusSeeOther {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		synctest.Wait()
+		for page, w := range told {
+			want := int64(1)
+			if page == "/" || page == "/redrivesnot" {
+				want = 0
+			}
+			if got := w.times.Load(); got != want {
+				t.Errorf("%s was told %d times", page, got)
+			}
+		}
+		b.sees(t, "/redrives/"+r.ID, "aborted by ada", "!Abort:")
 	})
 }
 

@@ -261,6 +261,9 @@ func (k *Console) redriveAbort(a *ask) (string, error) {
 		return "", err
 	}
 	if ended {
+		for _, path := range []string{"/redrives", "/attention"} { // an abort is no event of any closure
+			k.beats.now(path, k.drawn.outdate)
+		}
 		k.say(a, fmt.Sprintf("Aborted: nothing further is retried. %s had been.", closure.Count(r.Retried, "closure")))
 	} else {
 		k.say(a, "It had ended before: it is "+string(r.State)+".")

@@ -214,7 +214,7 @@ func TestWithoutAWayACommandIsCalledByItsName(t *testing.T) {
 	b := newBench(t)
 	b.Way = nil
 	c := inDoubt(b)
-	b.refuses(c, desk.PastNoReturn, "", "Hold it before anything further is sent: pause.", func() error {
+	_ = b.refuses(c, desk.PastNoReturn, "", "Hold it before anything further is sent: pause.", func() error {
 		_, err := b.Command(b.Context(), c, desk.Cancel, asked)
 		return err
 	})

@@ -189,7 +189,10 @@ func TestAWordHasTheFieldsOfItsKind(t *testing.T) {
 		word desk.Word
 		want string // the faults' fields, sorted
 	}{
-		{byHand, ""}, {adopt, ""}, {void, ""}, {relink, ""},
+		{byHand, ""},
+		{adopt, ""},
+		{void, ""},
+		{relink, ""},
 		{desk.Word{Kind: closure.VoidTransfer, IntentID: "c/1/0"}, ""},
 		{desk.Word{Kind: closure.PaidByHand}, "amount reference"},
 		{desk.Word{Kind: closure.PaidByHand, Amount: "five", Reference: "x"}, "amount"},

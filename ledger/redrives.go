@@ -146,7 +146,7 @@ func digestOf(ctx context.Context, q queryer, query string, args ...any) (n int,
 		if err := rows.Scan(&id, &version); err != nil {
 			return 0, "", err
 		}
-		fmt.Fprintf(sum, "%s %d\n", id, version)
+		sum.Write(fmt.Appendf(nil, "%s %d\n", id, version))
 		n++
 	}
 	return n, hex.EncodeToString(sum.Sum(nil)), rows.Err()

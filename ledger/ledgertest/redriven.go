@@ -65,8 +65,9 @@ func (b *bench) multiply(c closure.Closure, n int) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer func() { _ = rows.Close() }()
 	columns, err := rows.Columns()
-	if err := errors.Join(err, rows.Close(), rows.Err()); err != nil {
+	if err := errors.Join(err, rows.Close(), rows.Err()); err != nil { // an open reading keeps the writer out
 		b.Fatal(err)
 	}
 	values := slices.Clone(columns)
