@@ -18,9 +18,15 @@ func leaveSpan(ctx context.Context, method, path string, resp *http.Response, st
 	if !above.IsRecording() {
 		return
 	}
-	pattern := endpoint(path)
-	_, s := above.TracerProvider().Tracer("closeout/alpaca").Start(ctx, method+" "+pattern, trace.WithTimestamp(started), trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("url.template", pattern)))
+	name := method
+	about := []attribute.KeyValue{attribute.String("http.request.method", method)}
+	if path != "" { // a connection that could not be opened has none
+		pattern := endpoint(path)
+		name += " " + pattern
+		about = append(about, attribute.String("url.template", pattern))
+	}
+	_, s := above.TracerProvider().Tracer("closeout/alpaca").Start(ctx, name,
+		trace.WithTimestamp(started), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(about...))
 	defer s.End()
 	if resp == nil {
 		s.SetStatus(codes.Error, "")

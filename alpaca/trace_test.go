@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestSpansOfRequestsTellNothingOfTheAccount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		_, _ = s.Send(ctx, PayOut(accountID, "the-bank", decimal.RequireFromString("4321.09")))
 	}
 	pay(ctx)
@@ -72,6 +73,28 @@ func TestSpansOfRequestsTellNothingOfTheAccount(t *testing.T) {
 	}
 	if s := spans.Ended()[0]; s.Status().Code != codes.Unset || s.EndTime().Before(s.StartTime()) {
 		t.Errorf("a payout that was taken: %v, from %s to %s", s.Status(), s.StartTime(), s.EndTime())
+	}
+}
+
+func TestAConnectionThatIsRefusedHasASpan(t *testing.T) {
+	t.Parallel()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	c, err := New(Options{BaseURL: "http://" + ln.Addr().String(), Key: "k", Secret: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spans := tracetest.NewSpanRecorder()
+	ctx, above := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)).Tracer("test").Start(t.Context(), "above")
+	if _, err := c.Dial(ctx); err == nil {
+		t.Fatal("somebody listens")
+	}
+	above.End()
+	if s := spans.Ended(); len(s) != 2 || s[0].Name() != "CONNECT" || s[0].Status().Code != codes.Error {
+		t.Errorf("%v", s)
 	}
 }
 

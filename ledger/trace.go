@@ -27,7 +27,7 @@ func about(ctx context.Context, c closure.Closure) {
 		return
 	}
 	span.SetAttributes(attribute.String("closeout.closure", c.ID))
-	own := trace.LinkFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": c.Trace}))
+	own := trace.LinkFromContext(propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": c.Trace}))
 	if own.SpanContext.IsValid() && own.SpanContext.TraceID() != span.SpanContext().TraceID() {
 		span.AddLink(own)
 	}
