@@ -85,13 +85,13 @@ func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
 		fields["route"] = cmp.Or(e.route, "none")
 	}
 	if e.who != "" {
-		fields["who"] = e.who
+		fields["person"] = e.who
 	}
 	if e.key != "" {
 		fields["key"] = e.key
 	}
 	if a := c.Param("account_id"); uuidForm.MatchString(a) {
-		fields["account"] = "…" + strings.ToLower(a[len(a)-6:])
+		fields["account"] = strings.ToLower(a[len(a)-6:])
 	}
 	if e.code != "" {
 		fields["code"] = e.code

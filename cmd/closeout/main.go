@@ -88,6 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(output{stdout, stderr})
+	own.learn(k)
 	if err = files.bad.err(); err == nil {
 		err = k.Run()
 	}
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errQuiet):
 		return 1
 	}
-	_, _ = fmt.Fprintf(stderr, "closeout %s: %v\n", k.Command(), err)
+	_, _ = fmt.Fprintf(stderr, "closeout %s: %s\n", k.Command(), own.mask(err.Error()))
 	if _, ok := errors.AsType[*settingsError](err); ok {
 		return 2
 	}
