@@ -55,6 +55,7 @@ func Record(ctx context.Context) (context.Context, *Calls) {
 }
 
 func record(ctx context.Context, req *http.Request, path string, resp *http.Response, started time.Time) {
+	leaveSpan(ctx, req.Method, path, resp, started)
 	calls, ok := ctx.Value(callsKey{}).(*Calls)
 	if !ok {
 		return

@@ -32,6 +32,8 @@ type Options struct {
 	Transport http.RoundTripper `json:"-"`
 	// Gate is asked before each request. Nil: nothing is held back.
 	Gate Gate `json:"-"`
+	// Asked is told of each request that was made. Nil: nobody is.
+	Asked func(Asked) `json:"-"`
 	// UserAgent is what the broker sees. Empty means "closeout".
 	UserAgent string
 }
@@ -51,6 +53,7 @@ type Client struct {
 	reads     *http.Client
 	given     http.RoundTripper // Options.Transport
 	gate      Gate              // nil: none
+	tell      func(Asked)       // nil: nobody is told
 	tls       *tls.Config       // nil but in tests
 }
 
@@ -89,7 +92,7 @@ func New(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "closeout"
 	}
-	c := &Client{base: base, timeout: o.Timeout, given: o.Transport, gate: o.Gate}
+	c := &Client{base: base, timeout: o.Timeout, given: o.Transport, gate: o.Gate, tell: o.Asked}
 	c.authorize = func(r *http.Request) {
 		r.SetBasicAuth(o.Key, o.Secret)
 		r.Header.Set("User-Agent", o.UserAgent)
@@ -141,13 +144,13 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 	resp, err := c.reads.Do(req)
 	if err != nil {
 		tell(heard(ctx, nil, err))
-		record(ctx, req, path, nil, started)
+		c.asked(ctx, req, path, nil, started)
 		return newConnError(ctx, req.Method, path, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, readLimit+1))
 	tell(heard(ctx, resp, err))
-	record(ctx, req, path, resp, started)
+	c.asked(ctx, req, path, resp, started)
 	if resp.StatusCode != http.StatusOK {
 		return decodeError(resp, req.Method, path, c.hide(body))
 	}

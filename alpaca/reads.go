@@ -248,7 +248,10 @@ func (c *Client) Activities(ctx context.Context, id string, after time.Time) ([]
 	return nil, newAnswerError(nil, "GET", path, errors.New("the list does not end"))
 }
 
-// UnmarshalJSON takes the bank's numbers in only to make the fingerprint, and lets them go.
+// longNumber is how many letters a bank's number must have to be shown the end of.
+const longNumber = 8
+
+// UnmarshalJSON takes the bank's numbers in only to make the fingerprint and the last letters, and lets them go.
 func (r *Relationship) UnmarshalJSON(b []byte) error {
 	type plain Relationship
 	row := struct {
@@ -263,6 +266,9 @@ func (r *Relationship) UnmarshalJSON(b []byte) error {
 	}
 	sum := sha256.Sum256([]byte(row.Routing + "/" + row.Number + "/" + row.Owner))
 	r.Fingerprint = hex.EncodeToString(sum[:2])
+	if n := len(row.Number); n >= longNumber {
+		r.Ends = row.Number[n-4:]
+	}
 	return nil
 }
 

@@ -51,7 +51,9 @@ func (c *Client) Dial(ctx context.Context) (*Sender, error) {
 	if c.given != nil {
 		return s, nil
 	}
+	started := time.Now()
 	if s.conn, err = c.dial(ctx); err != nil {
+		leaveSpan(ctx, "CONNECT", "", nil, started)
 		s.tell(heard(ctx, nil, err))
 		return nil, newConnError(ctx, "CONNECT", c.base.Host, err)
 	}
@@ -130,13 +132,13 @@ func (s *Sender) Send(ctx context.Context, w Write) (Answer, error) {
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		s.tell(heard(ctx, nil, err))
-		record(ctx, req, w.Path, nil, started)
+		s.client.asked(ctx, req, w.Path, nil, started)
 		return Answer{}, newConnError(ctx, w.Method, w.Path, err)
 	}
 	defer resp.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(resp.Body, readLimit))
 	s.tell(heard(ctx, resp, err))
-	record(ctx, req, w.Path, resp, started)
+	s.client.asked(ctx, req, w.Path, resp, started)
 
 	a := Answer{Status: resp.StatusCode, RequestID: requestID(resp)}
 	if resp.StatusCode/100 != 2 {

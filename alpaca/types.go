@@ -236,13 +236,16 @@ func (t Transfer) InReview() bool { return StatusIs(t.Status, "APPROVAL_PENDING"
 func (t Transfer) Ended() bool { f, _ := t.Fate(); return f != InFlight }
 
 // Relationship is an ACH relationship. The bank's numbers come back in full from the broker; they are kept out of this
-// type but for a fingerprint of sixteen bits: enough to notice a change, too few to find the number again.
+// type but for a fingerprint of sixteen bits, enough to notice a change, too few to find the number again, and the four last
+// letters of a long number, by which people tell their banks apart.
 type Relationship struct {
 	ID          string    `json:"id"`
 	AccountID   string    `json:"account_id"`
 	Status      string    `json:"status"` // QUEUED, APPROVED, REJECTED, PENDING, CANCEL_REQUESTED
 	CreatedAt   time.Time `json:"created_at"`
+	Kind        string    `json:"bank_account_type"`
 	Fingerprint string    `json:"-"`
+	Ends        string    `json:"-"`
 }
 
 // Approved says whether money may be sent over it. There is no status ACTIVE.

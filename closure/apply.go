@@ -119,7 +119,8 @@ func Resume(at time.Time, actor, why string) Change {
 	return Change{kind: kResume, at: at, actor: actor, text: why}
 }
 
-// Wake makes a waiting closure due now. A due one is only marked, so that a storm of wakes can't starve its visit.
+// Wake makes a waiting closure due now. A due one is only marked, so that a storm of wakes can't starve its visit. Either is
+// somebody's word, and an event.
 func Wake(at time.Time, actor, why string) Change {
 	return Change{kind: kWake, at: at, actor: actor, text: why}
 }
@@ -134,7 +135,7 @@ func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor:
 
 // Apply is the only place where a closure changes. It returns the closure as it is afterwards, with the next version
 // where it moved (the ledger gives each new version its token), and the event to append: nil for a look that found
-// nothing new. Only a running closure takes anything but resume, resolve and cancel; what is refused changes nothing.
+// nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve and cancel; what is refused changes nothing.
 func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	before := c
 	c.UpdatedAt = ch.at
@@ -187,11 +188,11 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	case kCancel, kPause, kResume, kResolve:
 		err = c.command(ch)
 	case kWake:
-		if !c.DueAt.After(ch.at) {
+		if c.DueAt.After(ch.at) {
+			c.move(ch.at)
+		} else {
 			c.WokenAt = ch.at
-			return c, nil, nil
 		}
-		c.move(ch.at)
 	case kHasten:
 		return hasten(before, ch.at), nil, nil
 	default:

@@ -331,9 +331,10 @@ func TestEventsSayWhatHappened(t *testing.T) {
 		{"a pause", due, closure.Pause(at, "ann", "hold it"), "pause", "hold it"},
 		{"a cancellation", due, closure.Cancel(at, "ann", "never mind", false), "cancel", "never mind"},
 		{"a wake", running, closure.Wake(at, "ann", "look now"), "wake", "look now"},
+		{"a wake of what is due", due, closure.Wake(at, "ann", "look now"), "wake", "look now"},
+		{"a wake without a reason", due, closure.Wake(at, "ann", ""), "wake", ""},
 		{"an event of the broker's", running, closure.Hastened(at), "", ""},
 		{"an event that meets what is due", due, closure.Hastened(at), "", ""},
-		{"a wake of what is due", due, closure.Wake(at, "ann", "look now"), "", ""},
 	} {
 		after, ev, err := closure.Apply(tt.before, tt.change.With(map[string]int{"calls": 3}), policy())
 		if err != nil {

@@ -36,6 +36,7 @@ type Closure struct {
 	NotBefore      time.Time
 	Actor          string // who asked
 	BatchID        string // of the batch that it was started by; empty: none
+	Trace          string // the W3C traceparent of the request that it came by, for traces alone; empty: none
 
 	Phase   Phase
 	State   State

@@ -12,6 +12,9 @@ const (
 	LetterCanceled     Letter = "canceled"
 )
 
+// Letters are all of them.
+var Letters = []Letter{LetterInitiated, LetterActionNeeded, LetterFailed, LetterCompleted, LetterCanceled}
+
 // LetterFor is the letter that a change calls for, or "": the ledger writes its notice in the change's own transaction.
 func LetterFor(before, after Closure) Letter {
 	switch {

@@ -1,8 +1,6 @@
 package closure
 
 import (
-	"strconv"
-
 	"github.com/shopspring/decimal"
 )
 
@@ -14,14 +12,6 @@ func Cents(d decimal.Decimal) decimal.Decimal { return d.Truncate(2) }
 
 // USD writes a sum with its two places.
 func USD(d decimal.Decimal) string { return d.StringFixed(2) }
-
-// Count writes a number of things: "1 position", "3 positions".
-func Count(n int, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return strconv.Itoa(n) + " " + thing
-}
 
 // Least is the smallest of the sums.
 func Least(first decimal.Decimal, rest ...decimal.Decimal) decimal.Decimal {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -89,9 +88,12 @@ var actions = []action{
 		Name: "relink_bank", Title: "Relink the bank", Button: "Pay to this bank and go on", Danger: true, Said: "The other bank is paid, and it goes on.", word: closure.RelinkBank, from: stopped,
 		Does:   "What is left is paid to another bank of the account’s. It must be linked and approved at the broker, and in the customer’s name.",
 		Calls:  "Reads the account and its bank relationships, now, about eight calls.",
-		Fields: []actionField{{Name: "ach_relationship_id", Label: "ACH relationship", Hint: "The id of an APPROVED relationship of this account"}},
+		Fields: []actionField{{Name: "ach_relationship_id", Label: "Bank", Hint: "The id of an APPROVED ACH relationship of this account"}},
 	},
 }
+
+// banksNow is the word of an address, or a form, for which the broker is asked for the account's banks.
+const banksNow = "now"
 
 var payoutField = actionField{Name: "intent_id", Label: "Payout", Hint: "Only where several are in question: its id, as the instructions have it", Optional: true}
 
@@ -102,7 +104,11 @@ func (k *Console) routesActions() {
 			if err != nil {
 				return page{}, err
 			}
-			return k.preview(do, r, actionView{}), nil
+			var v actionView
+			if do.word == closure.RelinkBank && a.URL.Query().Get("banks") == banksNow {
+				v.Banks = k.banksOf(a.Context(), r.Closure)
+			}
+			return k.preview(do, r, v), nil
 		})
 		k.answer("/closures/{id}/"+do.Name, Operator, func(a *ask) (formAnswer, error) { return k.act(do, a) })
 	}
@@ -152,8 +158,11 @@ type actionView struct {
 	InFlight  []desk.InFlight
 	Questions []closure.Intent // payouts in question
 	Hint      string           // what can be done about the reason for which it stopped
-	Excess    string           // money that resuming pays out as well
-	No        string           // why it would be refused now
+	Banks     bankChoice
+	Excess    string // money that resuming pays out as well
+	No        string // why it would be refused now
+
+	MostReason int
 
 	Wrote   map[string]string // what was written in the form
 	Faults  map[string]string // what is wrong with it, by field
@@ -163,7 +172,7 @@ type actionView struct {
 
 func (k *Console) preview(do action, r desk.Record, v actionView) page {
 	c := r.Closure
-	v.action, v.Closure, v.Seen, v.InFlight = do, c, c.Seq, desk.InFlightOf(r.Intents)
+	v.action, v.Closure, v.Seen, v.InFlight, v.MostReason = do, c, c.Seq, desk.InFlightOf(r.Intents), desk.MostReason
 	v.Next, v.NoReturn, v.Hint, v.No = desk.Next(c, k.now()), noReturn(r.Intents), closure.Reasons[c.Reason].Hint, k.refusal(do, r)
 	if do.No(c) {
 		v.No = "The closure is " + string(c.State) + "."
@@ -200,13 +209,14 @@ func (k *Console) act(do action, a *ask) (formAnswer, error) {
 		if r, err = k.found(a); err != nil { // as it is by now
 			return formAnswer{}, err
 		}
+		if a.PostForm.Get("banks") == banksNow {
+			v.Banks = k.banksOf(a.Context(), r.Closure)
+		}
 		return formAnswer{Status: status, Page: k.preview(do, r, v)}, nil
 	}
-	why := v.Wrote["why"]
-	if wrong := desk.Line(why); wrong != "" {
+	why, wrong := desk.Reason(v.Wrote["why"])
+	if wrong != "" {
 		v.Faults["why"] = "The reason " + wrong + "."
-	} else if utf8.RuneCountInString(why) > mostReason {
-		v.Faults["why"] = "The reason may have 500 characters."
 	}
 	word := desk.Word{
 		Kind: do.word, Amount: v.Wrote["amount"], Reference: v.Wrote["reference"], TransferID: v.Wrote["transfer_id"],

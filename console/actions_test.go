@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/desk"
 )
 
 // act sends an action's form as its page has it.
@@ -93,7 +95,7 @@ func TestEachActionDoesWhatItsPageSays(t *testing.T) {
 				fields = tt.fields(k)
 			}
 			// Without a reason, with one that breaks its line, or by a viewer: nothing.
-			for _, why := range []string{"", "  ", "a\nb", strings.Repeat("x", mostReason+1)} {
+			for _, why := range []string{"", "  ", "a\nb", strings.Repeat("x", desk.MostReason+1)} {
 				if status, text := k.act(tt.name, why, fields...); status != http.StatusUnprocessableEntity || !strings.Contains(text, "The reason") {
 					t.Errorf("reason %q: %d", why, status)
 				}
@@ -243,5 +245,40 @@ func TestWithoutALedgerNothingIsShown(t *testing.T) {
 	}
 	if _, err := k.ledger.Get(context.Background(), k.c.ID); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("the ledger is there: %v", err)
+	}
+}
+
+// TestABankIsChosenFromTheBrokersOwn, once somebody presses for it, and by its id where the broker can't be read.
+func TestABankIsChosenFromTheBrokersOwn(t *testing.T) {
+	k := newCase(t, "")
+	k.banks.serves = 0
+	k.look(closure.Fail(closure.BankGone, "the bank is gone"))
+	must(t, k.sim.Event(k.account, sim.Event{Type: "relationship_create"}))
+	truth, err := k.sim.Truth(k.account)
+	must(t, err)
+	other := truth.ACHRelationships[len(truth.ACHRelationships)-1].ID
+	at := "/closures/" + k.c.ID + "/relink_bank"
+
+	must(t, k.sim.Chaos(sim.Chaos{Rules: []sim.Rule{{Fault: sim.FaultError, Status: 503}}}))
+	status, text := k.page(at)
+	if status != http.StatusOK {
+		t.Fatalf("without the broker: %d", status)
+	}
+	has(t, text, `<input id="ach_relationship_id"`, `href="`+at+`?banks=now"`)
+	lacks(t, text, `type="radio"`, "can’t be read")
+	_, text = k.page(at + "?banks=now")
+	has(t, text, "The broker can’t be read just now", `<input id="ach_relationship_id"`)
+
+	must(t, k.sim.Chaos(sim.Chaos{}))
+	_, text = k.page(at + "?banks=now")
+	has(t, text, `type="radio" name="ach_relationship_id" value="`+other+`"`, `value="`+k.bank+`"`, "CHECKING ending in ", "paid to until now")
+	lacks(t, text, `<input id="ach_relationship_id"`)
+	if n := regexp.MustCompile(`ending in \d{4} `).FindAllString(text, -1); len(n) != 2 || regexp.MustCompile(`\b\d{9,12}\b`).MatchString(strings.ReplaceAll(text, k.c.Confirmation, "")) {
+		t.Errorf("%v\n%s", n, text)
+	}
+	_, text = k.act("relink_bank", "", "ach_relationship_id", other, "banks", "now") // a reason is missing
+	has(t, text, `value="`+other+`" required checked`, "The reason")
+	if status, text = k.act("relink_bank", "a new bank", "ach_relationship_id", other, "banks", "now"); status != http.StatusSeeOther || k.now().RelationshipID != other {
+		t.Errorf("%d %s\n%s", status, k.now().RelationshipID, text)
 	}
 }

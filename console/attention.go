@@ -23,7 +23,7 @@ func (k *Console) routesAttention() {
 }
 
 const (
-	newest      = 3  // closures that a group shows
+	newestShown = 3  // closures that a group shows
 	mostUnclear = 20 // instructions with an unknown outcome that the page shows
 )
 
@@ -50,6 +50,8 @@ type need struct {
 	Money       inside
 	Link, Retry string // the list; how to retry them all, "" where a person must look at each
 	Newest      []closure.Closure
+
+	which ledger.Filter
 }
 
 // unclear is an instruction of which nobody knows whether it was carried out, or one that appeared late.
@@ -60,25 +62,17 @@ type unclear struct {
 
 func (k *Console) attention(a *ask) (page, error) {
 	ctx := a.Context()
-	groups, err := k.Ledger.Asking(ctx)
+	groups, err := k.Ledger.Asking(ctx, closure.ExcessNoted)
 	if err != nil {
 		return page{}, err
 	}
-	var p attentionPage
-	if p.Stopped, err = k.needs(ctx, groups, closure.Failed, closure.Dead); err != nil {
-		return page{}, err
+	noted := func(g ledger.Group) bool { return g.Reason == closure.ExcessNoted }
+	others := func(g ledger.Group) bool { return !noted(g) }
+	p := attentionPage{
+		Gaps: k.needs(only(groups, noted), closure.Running), Stopped: k.needs(groups, closure.Failed, closure.Dead),
+		Waiting: k.needs(only(groups, others), closure.Running), Paused: k.needs(groups, closure.Paused),
 	}
-	if p.Waiting, err = k.needs(ctx, groups, closure.Running); err != nil {
-		return page{}, err
-	}
-	if p.Paused, err = k.needs(ctx, groups, closure.Paused); err != nil {
-		return page{}, err
-	}
-	noted, err := k.Ledger.Noted(ctx, closure.ExcessNoted)
-	if err != nil {
-		return page{}, err
-	}
-	if p.Gaps, err = k.needs(ctx, noted, closure.Running); err != nil {
+	if err := k.newest(ctx, p.Stopped, p.Waiting, p.Paused); err != nil {
 		return page{}, err
 	}
 	for _, n := range p.Stopped {
@@ -99,7 +93,7 @@ func (k *Console) attention(a *ask) (page, error) {
 }
 
 // needs draws up the groups in some states, one for each reason. First come those of which a person must look at each.
-func (k *Console) needs(ctx context.Context, groups []ledger.Group, states ...closure.State) ([]need, error) {
+func (k *Console) needs(groups []ledger.Group, states ...closure.State) []need {
 	var words []string
 	for _, s := range states {
 		words = append(words, string(s))
@@ -113,7 +107,10 @@ func (k *Console) needs(ctx context.Context, groups []ledger.Group, states ...cl
 		}
 		n := byReason[g.Reason]
 		if n == nil {
-			n = &need{Reason: g.Reason, Info: infoOf(g.Reason), Link: closuresAt("status", status, "reason", string(g.Reason))}
+			n = &need{
+				Reason: g.Reason, Info: infoOf(g.Reason), Link: closuresAt("status", status, "reason", string(g.Reason)),
+				which: ledger.Filter{Statuses: words, Reason: g.Reason},
+			}
 			if !n.Info.Each && slices.Contains(states, closure.Failed) {
 				n.Retry = retryAt("status", status, "reason", string(g.Reason))
 			}
@@ -135,13 +132,27 @@ func (k *Console) needs(ctx context.Context, groups []ledger.Group, states ...cl
 	var all []need
 	for _, n := range out {
 		n.Oldest = businessDays(k.Calendar(), n.Since, k.now())
-		var err error
-		if n.Newest, err = k.Ledger.List(ctx, ledger.Filter{Statuses: words, Reason: n.Reason}, ledger.Page{Limit: newest}); err != nil {
-			return nil, err
-		}
 		all = append(all, *n)
 	}
-	return all, nil
+	return all
+}
+
+// newest reads the newest closures of each, however many there are, in one query.
+func (k *Console) newest(ctx context.Context, all ...[]need) error {
+	var which []ledger.Filter
+	for _, n := range slices.Concat(all...) {
+		which = append(which, n.which)
+	}
+	lists, err := k.Ledger.Lists(ctx, which, ledger.Page{Limit: newestShown})
+	if err != nil {
+		return err
+	}
+	for _, needs := range all {
+		for n := range needs {
+			needs[n].Newest, lists = lists[0], lists[1:]
+		}
+	}
+	return nil
 }
 
 // infoOf is what there is to say of a reason. One that this version does not know is the operator's.
@@ -150,7 +161,7 @@ func infoOf(r closure.Reason) closure.Info {
 		if info.Who == closure.Nobody {
 			info.Who = closure.Operator
 		}
-		info.Title = title(info.Title)
+		info.Title = closure.Capital(info.Title)
 		return info
 	}
 	return closure.Info{Title: "A reason that this version does not know", Who: closure.Operator, Hint: "Look at each closure by itself; its history says what happened.", Each: true}

@@ -9,6 +9,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/readiness"
 )
 
 func (k *Console) routesBoard() {
@@ -112,7 +113,7 @@ func laneOf(ln ledger.Lane, b ledger.Board, cal *calendar.Calendar, now time.Tim
 		return out
 	}
 	p := closure.Phase(ln)
-	out.Title, out.Does = title(string(p)), closure.StepOf(p).Does
+	out.Title, out.Does = closure.Capital(string(p)), closure.StepOf(p).Does
 	if out.N > 0 {
 		out.Age = ageIn(cal, p, out.Since, now)
 	}
@@ -154,46 +155,17 @@ func sumOf(ln ledger.Lane, b ledger.Board) lane {
 	return out
 }
 
-// usual is how many of a phase's days closures stay in it when all goes well, and one more. A payout above the daily limit
-// takes a day for each part, so that a large account is past it with nothing wrong: it is a place to look first, no more.
-func (k *Console) usual(p closure.Phase) int {
-	switch p {
-	case closure.Settlement:
-		return 2 // T+1
-	case closure.Withdrawal:
-		return 2 + k.Policy.ReturnWatch // a payout arrives on the next day, and is watched
-	case closure.Liquidation, closure.Closing:
-	}
-	return 1
-}
-
 // slow says of each phase since when a closure must be in it to have been there longer than usual.
 func (k *Console) slow(cal *calendar.Calendar, now time.Time) ledger.Cutoffs {
-	out := ledger.Cutoffs{}
-	for _, s := range closure.Road {
-		is, _ := daysOf(cal, s.Phase)
-		d := calendar.DateOf(now)
-		for n, back := 0, 0; back < 60; back++ { // no calendar is without a day for that long
-			if is(d) {
-				n++
-			}
-			if n > k.usual(s.Phase) {
-				break
-			}
-			d = d.AddDays(-1)
-		}
-		out[s.Phase] = d.Time()
-	}
-	return out
+	return readiness.PastUsual(cal, k.Policy, now)
 }
 
-// daysOf says which days count in a phase, and what they are called: the market's where something is sold or settles, the
-// banks' where money is on its way.
+// daysOf says which days count in a phase, and what they are called.
 func daysOf(cal *calendar.Calendar, p closure.Phase) (is func(calendar.Date) bool, name string) {
 	if p == closure.Liquidation || p == closure.Settlement {
-		return cal.Trading, "trading day"
+		return readiness.DaysOf(cal, p), "trading day"
 	}
-	return cal.Banking, "banking day"
+	return readiness.DaysOf(cal, p), "banking day"
 }
 
 // ageIn is how long a closure has been in a phase, in the days that count there.

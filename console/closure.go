@@ -122,7 +122,7 @@ func waits(c closure.Closure, now time.Time) (why, who, hint string, until time.
 	case closure.Running, closure.Paused, closure.Failed, closure.Dead:
 	}
 	w := desk.WaitingOf(c)
-	why, hint = sentence(w.Why), w.Hint
+	why, hint = closure.Sentence(w.Why), w.Hint
 	switch {
 	case c.State == closure.Running && c.DueAt.After(now):
 		until = c.DueAt
@@ -143,13 +143,6 @@ func waits(c closure.Closure, now time.Time) (why, who, hint string, until time.
 		}
 	}
 	return why, who, hint, until
-}
-
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToUpper(text[:1]) + strings.TrimRight(text[1:], ".") + "."
 }
 
 // age is how old a closure is, or has become, in business days: the weekend makes nobody late.
@@ -311,7 +304,7 @@ func (k *Console) brokerPage(a *ask) (page, error) {
 	if k.Readiness == nil {
 		return page{}, trouble{Status: http.StatusServiceUnavailable, Title: "The broker can't be asked", Detail: "This console has no way to the broker."}
 	}
-	view, err := k.looks.view(a.Context(), r.Closure, k.Readiness.View)
+	view, err := k.views.at(a.Context(), r.Closure, k.Readiness.View)
 	v := brokerView{Closure: r.Closure, At: view.At, Gone: errors.Is(err, readiness.ErrNoAccount)}
 	if err != nil && !v.Gone {
 		return page{}, trouble{

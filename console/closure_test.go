@@ -366,12 +366,12 @@ func less(a, b string) bool {
 // TestALookAtTheBrokerServesAWhile: until the closure does something, or it is too old, or it was not whole.
 func TestALookAtTheBrokerServesAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l looks
-		l.serves = lookServes
+		b := newBench(t)
+		l := &b.views
 		asked := 0
 		whole := true
 		at := func(seq int64) {
-			_, err := l.view(t.Context(), closure.Closure{ID: "c", Seq: seq}, func(context.Context, string) (v readiness.View, err error) {
+			_, err := l.at(t.Context(), closure.Closure{ID: "c", Seq: seq}, func(context.Context, string) (v readiness.View, err error) {
 				asked++
 				if !whole {
 					v.Unreadable = map[readiness.Part]*readiness.UnreadableError{readiness.OfPositions: {What: "the positions"}}
@@ -397,7 +397,7 @@ func TestALookAtTheBrokerServesAWhile(t *testing.T) {
 
 func TestTheBrokersNowStandsBesideOurs(t *testing.T) {
 	k := newCase(t, "")
-	k.looks.serves = 0
+	k.views.serves = 0
 	k.look(closure.Go(closure.Settlement, "sold"))
 	k.look(closure.Go(closure.Withdrawal, "settled"))
 	_, text := k.page("/closures/" + k.c.ID + "/broker")

@@ -51,6 +51,7 @@ func (p Person) Actor() string { return "operator:" + p.Name }
 type Readiness interface {
 	Expect(c closure.Closure, intents []closure.Intent) time.Time // asks nobody
 	View(ctx context.Context, account string) (readiness.View, error)
+	Banks(ctx context.Context, account string) ([]readiness.LinkedBank, error)
 }
 
 // Options are what a console is made of. Ledger is needed.
@@ -106,8 +107,10 @@ type Console struct {
 	drawings  singleflight.Group
 	drawn     drawn
 	listening listening
-	looks     looks
+	views     looks[readiness.View]
+	banks     looks[[]readiness.LinkedBank]
 	turns     *rate.Limiter
+	beats     beats
 
 	readings readings
 }
@@ -137,6 +140,8 @@ func New(o Options) (*Console, error) {
 		o.Seen = func(context.Context, string, string) string { return "" }
 	}
 	k := &Console{Options: o, mux: http.NewServeMux(), turns: rate.NewLimiter(turnsASecond, turnsAtOnce), readings: newReadings()}
+	k.views.serves, k.banks.serves = lookServes, lookServes
+	k.views.whole = func(v readiness.View) bool { return len(v.Unreadable) == 0 }
 	var err error
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
@@ -210,6 +215,12 @@ type page struct {
 	// Watch is whose changes the page is told of: "all", or an account's id. Empty: it stays as it was drawn, as one must
 	// that has a form in which somebody writes.
 	Watch string
+
+	// Status is of HTTP. Zero means 200.
+	Status int
+
+	// At is the business time as of which the page is, where that is not the present.
+	At time.Time
 }
 
 // get answers GET requests for a pattern of http.ServeMux with a page that persons of at least this role may see.
@@ -228,7 +239,7 @@ func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
 			k.fail(w, a, err)
 			return
 		}
-		k.show(w, a, http.StatusOK, p, "layout")
+		k.show(w, a, cmp.Or(p.Status, http.StatusOK), p, "layout")
 	})
 }
 

@@ -58,7 +58,7 @@ func newDoor(o SignIn, l *ledger.Ledger, log *logrus.Logger, broken func(http.Re
 		return nil, errors.New("console: whoever clicks is let in at a demo alone, never with the live environment")
 	}
 	d := &door{SignIn: o, secure: strings.HasPrefix(o.PublicURL, "https:"), throttle: newThrottle(), log: log}
-	d.recent = &recentSessions{kept: l.People(), known: map[string]rememberedSession{}}
+	d.recent = &recentSessions{kept: l.SignIns(), known: map[string]rememberedSession{}}
 	d.sessions = newSessions(d.recent, d.secure, broken)
 	if o.OIDC != nil {
 		d.provider = newProvider(*o.OIDC, o.PublicURL)

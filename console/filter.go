@@ -25,6 +25,7 @@ import (
 type wanted struct {
 	filter ledger.Filter
 	page   ledger.Page
+	back   bool       // the page is the one before its place
 	values url.Values // of the filters and the order, without the place in the list
 	faults []fault
 }
@@ -34,6 +35,9 @@ type fault struct{ Name, Text string }
 
 // leastPart is how many letters of an id are looked for at the least.
 const leastPart = 3
+
+// oldest is how old closures are looked for at the most.
+const oldest = 100 * 365 * 24 * time.Hour
 
 // longest is how much of a text is searched for, in bytes.
 const longest = 100
@@ -114,6 +118,9 @@ var filters = map[string]func(k *Console, w *wanted, text string) (wrong string)
 			return "is a number and m, h or d, such as 36h or 5d"
 		}
 		n, _ := strconv.Atoi(m[1]) // six digits at the most
+		if time.Duration(n) > oldest/units[m[2]] {
+			return "is a hundred years at the most"
+		}
 		born := k.now().Add(-time.Duration(n) * units[m[2]])
 		if w.filter.CreatedBefore.IsZero() || born.Before(w.filter.CreatedBefore) {
 			w.filter.CreatedBefore = born
@@ -154,7 +161,7 @@ func (k *Console) read(v url.Values) wanted {
 		text := strings.TrimSpace(strings.Join(slices.DeleteFunc(slices.Clone(v[name]), func(s string) bool { return s == "" }), ","))
 		f, ok := filters[name]
 		switch wrong := unreadable(text); {
-		case name == "after" || text == "":
+		case name == "after" || name == "before" || text == "":
 		case !ok:
 			w.fault(printed(name), "nothing can be filtered by it")
 		case wrong != "":
@@ -166,11 +173,13 @@ func (k *Console) read(v url.Values) wanted {
 			}
 		}
 	}
-	if after := v.Get("after"); after != "" && len(w.faults) == 0 {
-		at, ok := w.parse(after)
-		w.page.After = at
-		if !ok {
-			w.fault("after", "is no place in this list: take the link to the next page as it stands, or begin anew")
+	for _, name := range []string{"after", "before"} {
+		if place := v.Get(name); place != "" && len(w.faults) == 0 {
+			at, ok := w.parse(place)
+			w.page.After, w.back = at, name == "before"
+			if !ok || w.back && v.Get("after") != "" {
+				w.fault(name, "is no place in this list: take the link to the page as it stands, or begin anew")
+			}
 		}
 	}
 	return w
@@ -253,10 +262,10 @@ func (w wanted) link(pairs ...string) string {
 	return "/closures?" + v.Encode()
 }
 
-// next is the address of the page after one that ends with a closure. A place belongs to the filters and the order it is of.
-func (w wanted) next(last closure.Closure) string {
-	at := w.page.By.Position(last)
-	return w.link("after", base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d %s", w.digest(), at.At.UnixMicro(), at.ID)))
+// at is the address of the page after a closure, or of that before it. A place belongs to the filters and the order it is of.
+func (w wanted) at(side string, c closure.Closure) string {
+	at := w.page.By.Position(c)
+	return w.link(side, base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s %d %s", w.digest(), at.At.UnixMicro(), at.ID)))
 }
 
 func (w wanted) digest() string {

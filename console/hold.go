@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"closeout/desk"
 	"closeout/ledger"
@@ -16,9 +15,6 @@ import (
 
 // holdPatience is how long a hold waits for the claims that are at work when it comes; each takes milliseconds.
 const holdPatience = 10 * time.Second
-
-// mostReason is the longest reason of whatever a person does, in letters, as in the API.
-const mostReason = 500
 
 // holdPage is the page that asks before everything is held, or released.
 type holdPage struct {
@@ -35,7 +31,7 @@ func (k *Console) routesHold() {
 
 // holdForm says what a hold, or its release, would do.
 func (k *Console) holdForm(a *ask) (page, error) {
-	p := holdPage{MostReason: mostReason}
+	p := holdPage{MostReason: desk.MostReason}
 	var err error
 	if p.Hold, err = k.Ledger.Hold(a.Context()); err != nil {
 		return page{}, err
@@ -91,23 +87,22 @@ func (k *Console) release(a *ask) (string, error) {
 
 // holdChanged lets the next page see what was just done.
 func (r readings) holdChanged() {
-	r.hold.forget()
-	r.changes.forget()
+	r.hold.Forget()
+	r.changes.Forget()
 }
 
 // holdAsked reads the form.
 func holdAsked(a *ask) (version int64, reason string, err error) {
-	reason = strings.TrimSpace(a.PostFormValue("reason"))
 	version, err = strconv.ParseInt(a.PostFormValue("version"), 10, 64)
-	switch {
-	case err != nil || version < 0:
+	if err != nil || version < 0 {
 		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "Not understood", Detail: "The form does not say what it was about.", Hint: "Open the page System again, and do it there."}
-	case reason == "":
-		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "A reason is needed", Detail: "Nothing was changed.", Hint: "Go back and say why: everybody sees it above every page, and it stays in the history."}
-	case desk.Line(reason) != "":
-		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "The reason can't be kept", Detail: "Nothing was changed. A reason " + desk.Line(reason) + ".", Hint: "Go back and write it on one line."}
-	case utf8.RuneCountInString(reason) > mostReason:
-		return 0, "", trouble{Status: http.StatusUnprocessableEntity, Title: "The reason is too long", Detail: fmt.Sprintf("Nothing was changed. A reason has at most %d letters.", mostReason), Hint: "Go back and say it shorter."}
+	}
+	reason, wrong := desk.Reason(a.PostFormValue("reason"))
+	if wrong != "" {
+		return 0, "", trouble{
+			Status: http.StatusUnprocessableEntity, Title: "Nothing was changed", Detail: "The reason " + wrong + ".",
+			Hint: "Go back and say why, on one line: everybody sees it above every page, and it stays in the history.",
+		}
 	}
 	return version, reason, nil
 }
@@ -139,7 +134,7 @@ func (k *Console) notHeldSo(a *ask, err error) error {
 
 // banner is what everybody must know, nil if there is nothing.
 func (k *Console) banner(ctx context.Context) *Banner {
-	h, err := k.readings.hold.get(ctx, k.Ledger.Hold)
+	h, err := k.readings.hold.Get(ctx, k.Ledger.Hold)
 	if err != nil || !h.Held {
 		return nil // a ledger that does not answer shows no page
 	}
@@ -151,7 +146,7 @@ func (k *Console) banner(ctx context.Context) *Banner {
 
 // holdSeen is the version of the hold as pages show it now; "" while nobody can tell.
 func (k *Console) holdSeen(ctx context.Context) string {
-	h, err := k.readings.hold.get(ctx, k.Ledger.Hold)
+	h, err := k.readings.hold.Get(ctx, k.Ledger.Hold)
 	if err != nil {
 		return ""
 	}

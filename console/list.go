@@ -4,11 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/shopspring/decimal"
 
@@ -24,14 +23,15 @@ const (
 
 // listPage is a page of the list.
 type listPage struct {
-	Rows        []listRow
-	Count       string
-	Faults      []fault
-	Next, First string // addresses of the next page and of the first; empty: this is it
-	Chips       []chip
-	Retry       string // the preview of a retry of all that is listed; empty: not all of it has stopped
-	Clear       bool   // something narrows the list
-	None        bool   // there was never a closure
+	Rows   []listRow
+	Count  string
+	Faults []fault
+	Chips  []chip
+	Retry  string // the preview of a retry of all that is listed; empty: not all of it has stopped
+	Clear  bool   // something narrows the list
+	None   bool   // there was never a closure
+
+	First, Previous, Next string // addresses of other pages; empty: there is none, or this is it
 
 	Q, BatchID, CreatedAfter, CreatedBefore, OlderThan string
 	Statuses, Phases, Reasons, Who, Orders             []choice
@@ -62,10 +62,8 @@ func (k *Console) list(a *ask) (page, error) {
 		CreatedBefore: w.values.Get("created_before"), OlderThan: w.values.Get("older_than"),
 	}
 	w.form(&p)
-	out := page{Template: "list", Title: "Closures", Watch: "all"}
 	if len(w.faults) > 0 { // what is not understood lists nothing
-		out.Data = p
-		return out, nil
+		return page{Template: "list", Title: "Closures", Data: p, Status: http.StatusUnprocessableEntity}, nil
 	}
 	if err := k.fill(a.Context(), &w, &p); err != nil {
 		return page{}, err
@@ -73,8 +71,7 @@ func (k *Console) list(a *ask) (page, error) {
 	if len(w.filter.Statuses) > 0 && !slices.ContainsFunc(w.filter.Statuses, hasNotStopped) {
 		p.Retry = retryAt() + strings.TrimPrefix(w.link("order", ""), "/closures")
 	}
-	out.Data = p
-	return out, nil
+	return page{Template: "list", Title: "Closures", Data: p, Watch: "all"}, nil
 }
 
 // hasNotStopped says of a filter's word that closures which it means may run, or be over.
@@ -87,28 +84,24 @@ func (k *Console) fill(ctx context.Context, w *wanted, p *listPage) error {
 	if err := k.exactly(ctx, &w.filter); err != nil {
 		return err
 	}
-	w.page.Limit = pageSize + 1 // one more says whether there is a next page
-	rows, err := k.Ledger.List(ctx, w.filter, w.page)
+	rows, before, after, err := k.pageOf(ctx, w)
 	if err != nil {
 		return err
 	}
+	if before {
+		p.First, p.Previous = w.link(), w.at("before", rows[0])
+	}
+	if after {
+		p.Next = w.at("after", rows[len(rows)-1])
+	}
 	n := len(rows)
 	switch {
-	case n > pageSize:
-		rows = rows[:pageSize]
-		p.Next = w.next(rows[pageSize-1])
-		if n, err = k.count(ctx, *w); err != nil {
-			return err
-		}
-	case w.page.After.ID != "":
+	case before || after:
 		if n, err = k.count(ctx, *w); err != nil {
 			return err
 		}
 	case n == 0 && !p.Clear:
 		p.None = true
-	}
-	if w.page.After.ID != "" {
-		p.First = w.link()
 	}
 	p.Count = fmt.Sprintf("%d found", n)
 	if n > most {
@@ -119,6 +112,31 @@ func (k *Console) fill(ctx context.Context, w *wanted, p *listPage) error {
 		p.Rows = append(p.Rows, rowOf(c, cal, now))
 	}
 	return nil
+}
+
+// pageOf reads a page, and says whether there are closures before and after it.
+func (k *Console) pageOf(ctx context.Context, w *wanted) (rows []closure.Closure, before, after bool, err error) {
+	at := w.page
+	at.Limit = pageSize + 1 // one more says whether there are others
+	if w.back {
+		at.OldestFirst = !at.OldestFirst
+	}
+	rows, err = k.Ledger.List(ctx, w.filter, at)
+	more := len(rows) > pageSize
+	switch {
+	case err != nil:
+		return nil, false, false, err
+	case w.back && !more, len(rows) == 0 && at.After.ID != "": // the first page, with what has come since; or nothing is left there
+		w.back, w.page.After = false, ledger.Position{}
+		return k.pageOf(ctx, w)
+	case more:
+		rows = rows[:pageSize]
+	}
+	if w.back {
+		slices.Reverse(rows)
+		return rows, more, true, nil
+	}
+	return rows, at.After.ID != "", more, nil
 }
 
 // count says how many closures the list has in all.
@@ -218,7 +236,7 @@ func sum(text string) *decimal.Decimal {
 
 // line says in one sentence why a closure waits, until when, and who must act.
 func line(c closure.Closure, now time.Time) string {
-	why := oneLine(cmp.Or(c.Why, closure.Reasons[c.Reason].Title, "on its way"))
+	why := part(cmp.Or(c.Why, closure.Reasons[c.Reason].Title, "on its way"))
 	switch c.State {
 	case closure.Closed:
 		return fmt.Sprintf("Closed %s: %s.", newYork(c.EndedAt), why)
@@ -231,7 +249,7 @@ func line(c closure.Closure, now time.Time) string {
 	case closure.Running:
 	}
 	if c.Failures > 0 {
-		why += "; the last try ended with an error and is repeated: " + oneLine(c.LastError)
+		why += "; the last try ended with an error and is repeated: " + part(c.LastError)
 	}
 	until := "looks again " + newYork(c.DueAt)
 	switch {
@@ -241,19 +259,10 @@ func line(c closure.Closure, now time.Time) string {
 		until = "starts " + newYork(c.DueAt)
 	}
 	if c.Who != closure.Nobody {
-		return fmt.Sprintf("%s; %s must act, %s.", title(why), theParty(c.Who), until)
+		return fmt.Sprintf("%s; %s must act, %s.", closure.Capital(why), theParty(c.Who), until)
 	}
-	return fmt.Sprintf("%s; %s.", title(why), until)
+	return fmt.Sprintf("%s; %s.", closure.Capital(why), until)
 }
 
-// oneLine is a text that others wrote, as a part of a sentence.
-func oneLine(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
-	return strings.TrimRight(text, ". ")
-}
-
-// title begins a text with a capital letter.
-func title(text string) string {
-	r, n := utf8.DecodeRuneInString(text)
-	return string(unicode.ToUpper(r)) + text[n:]
-}
+// part is a text that others wrote, as a part of a sentence.
+func part(text string) string { return strings.TrimRight(closure.OneLine(text), ". ") }

@@ -21,26 +21,49 @@ import (
 	"closeout/ledger"
 )
 
-var nextLink = regexp.MustCompile(`<a class="button" href="([^"]*)" rel="next">`)
+var (
+	nextLink     = regexp.MustCompile(`<a class="button" href="([^"]*)" rel="next">`)
+	previousLink = regexp.MustCompile(`<a class="button" href="([^"]*)" rel="prev">`)
+)
 
-// walk reads all pages of a list and gives the closures in their order.
+// walk reads all pages of a list, to its end and back, and gives the closures in their order.
 func (b *bench) walk(t *testing.T, path string) (ids []string, pages int) {
 	t.Helper()
-	for path != "" {
+	var read []string
+	for way := nextLink; path != ""; {
 		page := b.see(t, path)
-		pages++
+		var here []string
 		for _, m := range rowLink.FindAllStringSubmatch(page, -1) {
-			ids = append(ids, m[1])
+			here = append(here, m[1])
+		}
+		if way == nextLink {
+			read = append(read, strings.Join(here, " "))
+			ids = append(ids, here...)
+			pages++
+		} else if pages--; strings.Join(here, " ") != read[pages-1] {
+			t.Errorf("%s has other closures than page %d", path, pages)
+		}
+		if (pages > 1) != strings.Contains(page, "To the first page") || (pages > 1) != previousLink.MatchString(page) {
+			t.Fatalf("page %d: the way back", pages)
 		}
 		path = ""
-		if m := nextLink.FindStringSubmatch(page); m != nil {
+		if m := way.FindStringSubmatch(page); m != nil {
 			path = html.UnescapeString(m[1])
-		}
-		if (pages > 1) != strings.Contains(page, "To the first page") {
-			t.Fatalf("page %d: the way back to the first", pages)
+		} else if m := previousLink.FindStringSubmatch(page); m != nil {
+			way, path = previousLink, html.UnescapeString(m[1])
 		}
 	}
-	return ids, pages
+	return ids, len(read)
+}
+
+// refused asks for a page whose filters can't be understood.
+func (b *bench) refused(tb testing.TB, path string) string {
+	tb.Helper()
+	w := b.do("GET", path)
+	if w.Code != http.StatusUnprocessableEntity {
+		tb.Errorf("%.90s: %d", path, w.Code)
+	}
+	return w.Body.String()
 }
 
 func TestTheListIsReadPageByPageInEachOrder(t *testing.T) {
@@ -76,8 +99,9 @@ func TestTheListIsReadPageByPageInEachOrder(t *testing.T) {
 		"/closures?after=x", "/closures?after=" + strings.Repeat("A", 5000), next + "&order=oldest", "/closures?status=running&after=" + after,
 		"/closures?after=" + forged(micros, "-99999999999999999"), "/closures?after=" + forged(micros, "999999999999999999"), "/closures?after=" + forged(micros, "1e3"),
 		"/closures?after=" + forged(micros+" ", micros+" ' OR 1=1 "), "/closures?after=%00", "/closures?after=" + after[:len(after)-4],
+		"/closures?before=x", next + "&before=" + after,
 	} {
-		page := b.see(t, path)
+		page := b.refused(t, path)
 		if rows := len(rowLink.FindAllString(page, -1)); rows > 0 || !strings.Contains(page, "is no place in this list") {
 			t.Errorf("%.90s lists %d closures", path, rows)
 		}
@@ -105,6 +129,7 @@ func TestFiltersThatAreNotUnderstoodListNothing(t *testing.T) {
 		"created_after=9999-12-31T23:00:00Z": "is a date",
 		"ended_after=-1":                     "is a date",
 		"older_than=5":                       "is a number and m, h or d",
+		"older_than=999999d":                 "a hundred years",
 		"q=ab":                               "three letters",
 		"q=ann@example.test":                 "looked for by the search at the top alone",
 		"q=" + strings.Repeat("x", 101):      "longer than",
@@ -118,7 +143,7 @@ func TestFiltersThatAreNotUnderstoodListNothing(t *testing.T) {
 		"status=failed&phase=party&order=random&reason=x":  "there is no order",
 		"lane=open&created_before=2026-11-27T00:00:00+1:0": "is a date",
 	} {
-		page := b.see(t, "/closures?"+query)
+		page := b.refused(t, "/closures?"+query)
 		if rows := len(rowLink.FindAllString(page, -1)); rows > 0 || !strings.Contains(page, "Nothing is listed") || !strings.Contains(page, says) {
 			t.Errorf("%.60s lists %d closures, or does not say %q", query, rows, says)
 		}

@@ -14,10 +14,17 @@ import (
 )
 
 const (
-	// turnsASecond and turnsAtOnce are how often, in one process, pages are told to draw themselves again: a page that many
-	// look at counts once. So open pages cost the ledger about a query a second, however many there are and whatever happens.
-	turnsASecond = 1
-	turnsAtOnce  = 5
+	// Of a second so many milliseconds are given out in turns, in one process, for pages to be drawn again: a page that many look at
+	// counts once. A turn takes as many as keep drawings to a quarter of the time, and so many at least, which is four turns a
+	// second; so the ledger has at most that of open pages, however many there are and whatever happens, and a drawing that
+	// takes it long, as the board of many closures, has turns more seldom.
+	turnsASecond = 1000
+	turnAtLeast  = 250
+	turnsAtOnce  = 2500
+	turnShare    = 4
+
+	// gather is how long those who look at the same page and hear of the same event are waited for, to share a turn.
+	gather = 100 * time.Millisecond
 
 	// streamsEach is how many streams one session may have: those of a process are shared with all others, and the API's clients.
 	streamsEach = 30
@@ -75,6 +82,9 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 		return
 	}
 	defer s.Close()
+	of := a.URL.Query().Get("of")
+	e, closed := k.beats.join(of, k.drawn.told, k.drawn.outdate)
+	defer closed()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // of proxies
@@ -84,8 +94,8 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 		_, err := fmt.Fprint(w, text)
 		return err == nil && out.Flush() == nil
 	}
-	// One who comes back has missed something, perhaps.
-	first := ": hello\n\n"
+	// One who comes back has missed something, perhaps. Who was told of nothing yet is known by the id of this first word.
+	first := "id: " + rand.Text() + "\n: hello\n\n"
 	if a.Header.Get("Last-Event-ID") != "" {
 		first = changed()
 	}
@@ -97,19 +107,22 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 			send("event: anew\ndata: 1\n\n")
 			return
 		}
-		err := next(a.Context(), s)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded):
-			if k.Who(a.Request).Role == Nobody || !send(": still here\n\n") { // they have signed out, or are gone
-				return
-			}
-		case err != nil:
-			return
-		default:
+		word := changed()
+		switch err := next(a.Context(), s, e); {
+		case err == nil:
 			drain(s) // what came with it is in the same drawing; what comes later is told later
-			if k.turn(a.Context(), a.URL.Query().Get("of")) != nil || k.Who(a.Request).Role == Nobody || !send(changed()) {
+			if k.turn(a.Context(), of) != nil {
 				return
 			}
+			e.seen() // this is its beat, too
+		case e.seen():
+		case errors.Is(err, context.DeadlineExceeded):
+			word = ": still here\n\n"
+		default:
+			return
+		}
+		if k.Who(a.Request).Role == Nobody || !send(word) { // they have signed out, or are gone
+			return
 		}
 	}
 }
@@ -141,10 +154,11 @@ func (l *listening) join(session string) (leave func(), ok bool) {
 
 func changed() string { return "id: " + rand.Text() + "\nevent: changed\ndata: 1\n\n" }
 
-// next waits for an event, at most for a heartbeat, and takes all that came with it.
-func next(ctx context.Context, s *live.Stream) error {
+// next waits for an event, at most for a heartbeat and until the page has its beat.
+func next(ctx context.Context, s *live.Stream, e *eye) error {
 	ctx, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
+	e.until(cancel)
 	_, err := s.Next(ctx)
 	return err
 }
@@ -166,7 +180,8 @@ func (k *Console) turn(ctx context.Context, of string) error {
 	// It is waited for by all who look at the page, so that it doesn't end with the first of them.
 	all := context.WithoutCancel(ctx)
 	turn := k.drawings.DoChan("turn "+of, func() (any, error) {
-		err := k.turns.Wait(all)
+		time.Sleep(gather)
+		err := k.turns.WaitN(all, k.drawn.turn(of))
 		k.drawn.outdate(of)
 		return nil, err
 	})
@@ -183,6 +198,7 @@ type drawn struct {
 	mu    sync.Mutex
 	all   map[string]drawing
 	since map[string]time.Time // when pages were last told of a change, by address: what was drawn before is old
+	took  map[string]time.Duration
 }
 
 type drawing struct {
@@ -201,6 +217,20 @@ func (d *drawn) outdate(address string) {
 	d.since[address] = time.Now()
 }
 
+// told is when an address was last outdated.
+func (d *drawn) told(address string) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.since[address]
+}
+
+// turn is how much a turn of an address takes, by how long its last drawing did.
+func (d *drawn) turn(address string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return min(turnsAtOnce, max(turnAtLeast, turnShare*int(d.took[address].Milliseconds())))
+}
+
 // recent is a drawing that will still do for others who ask.
 func (d *drawn) recent(key, address string) (drawing, bool) {
 	d.mu.Lock()
@@ -216,13 +246,14 @@ func (d *drawn) shows(one drawing, address string) bool {
 	return !one.at.Before(d.since[address])
 }
 
-// keep keeps a drawing, and few.
-func (d *drawn) keep(key string, one drawing) {
+// keep keeps a drawing that is just done, and few.
+func (d *drawn) keep(key, address string, one drawing) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all == nil || len(d.all) >= drawings {
-		d.all = map[string]drawing{}
+		d.all, d.took = map[string]drawing{}, map[string]time.Duration{}
 	}
+	d.took[address] = time.Since(one.at)
 	d.all[key] = one
 }
 
@@ -234,6 +265,9 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 	d, ok := k.drawn.recent(key, address)
 	for n := 0; n < 2 && !ok; n++ {
 		v, err, _ := k.drawings.Do(key, func() (any, error) {
+			if d, ok := k.drawn.recent(key, address); ok { // another's, which has ended since this was looked for
+				return d, nil
+			}
 			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
 			at := time.Now()
 			p, err := f(one)
@@ -242,7 +276,7 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 			}
 			body, err := k.draw(one, p, "region")
 			if err == nil {
-				k.drawn.keep(key, drawing{at, body})
+				k.drawn.keep(key, address, drawing{at, body})
 			}
 			return drawing{at, body}, err
 		})

@@ -3,9 +3,11 @@ package console
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"closeout/closure"
 	"closeout/ledger"
 )
 
@@ -230,10 +233,157 @@ func TestLivePagesTakeTurns(t *testing.T) {
 		for _, of := range turns {
 			all += len(of)
 		}
-		if all < 20 || all > turnsAtOnce+20*turnsASecond {
+		if all < 60 || all > (turnsAtOnce+20*turnsASecond)/turnAtLeast {
 			t.Errorf("%d turns in 20 s", all)
 		}
+		for page, of := range turns {
+			if len(of) < 2 {
+				t.Errorf("%s had %d of %d turns", page, len(of), all)
+			}
+		}
 		time.Sleep(time.Minute) // those who wait for a turn that nobody wants any more
+	})
+}
+
+// TestLiveADrawingThatTakesLongHasTurnsSeldom, so that pages are drawn for a quarter of the time at the most.
+func TestLiveADrawingThatTakesLongHasTurnsSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		var drawn atomic.Int64
+		b.get("/slow", Viewer, func(*ask) (page, error) {
+			drawn.Add(1)
+			time.Sleep(400 * time.Millisecond)
+			return page{Template: "trouble", Title: "slow", Data: trouble{Title: "slow"}}, nil
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		for b.turn(ctx, "/slow") == nil {
+			b.do("GET", "/slow", "HX-Request", "true")
+		}
+		if n := drawn.Load(); n < 20 || n > 27 {
+			t.Errorf("a drawing of 0.4 s was made %d times in 40 s", n)
+		}
+		time.Sleep(time.Minute) // the turn that nobody wants any more
+	})
+}
+
+// watcher is the browser of one who has a page open: it draws the page again whenever its stream says so.
+type watcher struct {
+	*httptest.ResponseRecorder
+	drawn func()
+	times atomic.Int64
+}
+
+func (w *watcher) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), "event: changed") {
+		w.times.Add(1)
+		w.drawn()
+	}
+	return len(b), nil
+}
+
+// open opens a page's stream until ctx ends.
+func (b *bench) open(ctx context.Context, page string) *watcher {
+	w := &watcher{ResponseRecorder: httptest.NewRecorder(), drawn: func() { b.do("GET", page, "HX-Request", "true") }}
+	r := httptest.NewRequest(http.MethodGet, livePath("all", page, "0"), nil).WithContext(ctx)
+	r.AddCookie(&http.Cookie{Name: b.door.sessions.Cookie.Name, Value: rand.Text()}) //nolint:gosec // a request's
+	go b.ServeHTTP(w, r)
+	return w
+}
+
+// TestLiveTimeAloneDrawsAPageAgain: every half minute, once for all who look at it, and not soon after an event.
+func TestLiveTimeAloneDrawsAPageAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		drawn := b.probe()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var all []*watcher
+		for range 200 {
+			all = append(all, b.open(ctx, "/probe"))
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(119 * time.Second)
+		synctest.Wait()
+		for n, w := range all {
+			if got := w.times.Load(); got != 4 {
+				t.Errorf("eye %d was told %d times in two minutes", n, got)
+			}
+		}
+		if got := drawn.Load(); got != 4 {
+			t.Errorf("drawn %d times", got)
+		}
+		_, _, err := b.ledger.Create(t.Context(), ledger.Wish{AccountID: "6f0d1f0a-1111-4222-8333-444455556666", RelationshipID: "b", Actor: "api:test"})
+		must(t, err)
+		time.Sleep(28 * time.Second)
+		synctest.Wait()
+		if got := drawn.Load(); got != 5 {
+			t.Errorf("drawn %d times, once after the event", got)
+		}
+	})
+}
+
+// TestLiveBeatsAreShared: time alone has one page a second drawn, however many are open, and the one that has waited the longest.
+func TestLiveBeatsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.probe()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all []*watcher
+		for n := range 100 {
+			all = append(all, b.open(ctx, fmt.Sprintf("/probe?n=%d", n)))
+		}
+		time.Sleep(beatAfter + 200*time.Second)
+		synctest.Wait()
+		sum := int64(0)
+		for n, w := range all {
+			got := w.times.Load()
+			if sum += got; got < 1 || got > 3 {
+				t.Errorf("page %d was told %d times", n, got)
+			}
+		}
+		if sum < 199 || sum > 201 {
+			t.Errorf("%d drawings in 200 s", sum)
+		}
+		cancel()
+		synctest.Wait()
+		b.beats.mu.Lock()
+		defer b.beats.mu.Unlock()
+		if b.beats.stop != nil || len(b.beats.open) > 0 {
+			t.Error("nobody looks, and the beats go on")
+		}
+	})
+}
+
+// TestLiveABulkRetrysAbortIsHeardOf: at once by the pages that show it, at this server, and by time at others.
+func TestLiveABulkRetrysAbortIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.stop(t, 2, closure.OrderRefused, nil)
+		r, err := b.ledger.CreateRedrive(t.Context(), ledger.Redrive{Reason: "x", Actor: "operator:ada", PerMinute: 1})
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		told := map[string]*watcher{}
+		for _, page := range []string{"/redrives/" + r.ID, "/redrives/" + r.ID + "?show=waiting", "/redrives", "/attention", "/", "/redrivesnot"} {
+			told[page] = b.open(ctx, page)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if w := b.send("/redrives/"+r.ID+"/abort", url.Values{}); w.Code != http.StatusSeeOther {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		synctest.Wait()
+		for page, w := range told {
+			want := int64(1)
+			if page == "/" || page == "/redrivesnot" {
+				want = 0
+			}
+			if got := w.times.Load(); got != want {
+				t.Errorf("%s was told %d times", page, got)
+			}
+		}
+		b.sees(t, "/redrives/"+r.ID, "aborted by ada", "!Abort:")
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/tasks"
+	"closeout/web"
 )
 
 // monitoringPath is where Asynq's own console is, asynqmon. It shows tasks, and changes none.
@@ -40,7 +41,7 @@ func taskPath(c closure.Closure) string {
 }
 
 func (k *Console) routesMonitoring() {
-	k.mux.HandleFunc("GET /tasks/{task...}", k.toClosure)
+	k.mux.HandleFunc("GET /tasks/{task...}", k.ofTask)
 	if k.Monitoring == nil {
 		return
 	}
@@ -79,16 +80,16 @@ func (k *Console) monitor(w http.ResponseWriter, a *ask, m *monitoring) {
 		m.task(w, a.Request, queue, task)
 	case isAPI:
 		m.rewritten(w, a.Request)
-	default:
-		if strings.HasPrefix(path, monitoringPath+"/static/") { // their names change with what is in them
-			h.Set("Cache-Control", "private, max-age=86400")
-		}
+	case strings.HasPrefix(path, monitoringPath+"/static/"): // their names change with what is in them
+		h.Set("Cache-Control", "private, max-age=86400")
 		m.pages.ServeHTTP(w, a.Request)
+	default:
+		m.page(w, a.Request)
 	}
 }
 
-// toClosure leads from a task to its closure: asynqmon's pages show how it is called, and can't be a way to it.
-func (k *Console) toClosure(w http.ResponseWriter, r *http.Request) {
+// ofTask leads from a task to what it is of: a closure, a batch or a bulk retry.
+func (k *Console) ofTask(w http.ResponseWriter, r *http.Request) {
 	a, ok := k.admit(w, r, Viewer)
 	if !ok {
 		return
@@ -98,8 +99,21 @@ func (k *Console) toClosure(w http.ResponseWriter, r *http.Request) {
 		k.fail(w, a, trouble{Status: http.StatusNotFound, Title: "No such task", Detail: "This is no task of a closure.", Hint: "A task is called by its closure's id and a version, with a dot between."})
 		return
 	}
-	http.Redirect(w, r, "/closures/"+at[1], http.StatusSeeOther)
+	to := "/closures/" + at[1]
+	_, err := k.Ledger.Get(r.Context(), at[1])
+	if errors.Is(err, ledger.ErrNotFound) {
+		if _, err := k.Ledger.Redrive(r.Context(), at[1]); err == nil {
+			to = redriveAt(at[1])
+		} else if _, err := k.Ledger.Batch(r.Context(), at[1]); err == nil {
+			to = batchAt(at[1])
+		}
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
+
+func redriveAt(id string) string { return "/redrives/" + id }
+
+func batchAt(id string) string { return closuresAt("batch_id", id) }
 
 // taskAsked reads the one address of asynqmon's API that asks for one task.
 func taskAsked(api string) (queue, task string, ok bool) {
@@ -120,13 +134,14 @@ func shownPayload(kind string, b []byte) string {
 		if err != nil {
 			return hiddenBytes(b)
 		}
-		shown = p
+		to := batchAt(p.BatchID)
 		if p.RedriveID != "" {
-			shown = struct {
-				tasks.BitePayload
-				Page string `json:"page"`
-			}{p, "/redrives/" + p.RedriveID}
+			to = redriveAt(p.RedriveID)
 		}
+		shown = struct {
+			tasks.BitePayload
+			Page string `json:"page"`
+		}{p, to}
 	} else {
 		p, err := tasks.ParsePayload(b)
 		if err != nil || !shownTask.MatchString(p.ClosureID) {
@@ -186,6 +201,14 @@ func (m *monitoring) scripts() string {
 		all.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'")
 	}
 	return all.String()
+}
+
+// page is one of asynqmon's pages, or another of its files, with what of ours stands there.
+func (m *monitoring) page(w http.ResponseWriter, r *http.Request) {
+	a := &answered{header: w.Header(), status: http.StatusOK}
+	m.pages.ServeHTTP(a, r)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(web.InMonitoring(a.body.Bytes())) // the browser is gone
 }
 
 // rewritten is an answer of asynqmon's API, in which tasks are called as they are here.

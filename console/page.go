@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/http"
+	"time"
 
 	"closeout/closure"
 )
@@ -16,7 +17,8 @@ type frame struct {
 	Nav                 []navItem
 	Banner              *Banner
 	Notices             []string
-	Live                string // the address of the stream of its changes
+	Live                string    // the address of the stream of its changes
+	At                  time.Time // since when what it shows may have changed
 	Data                any
 }
 
@@ -40,6 +42,9 @@ func (k *Console) show(w http.ResponseWriter, a *ask, status int, p page, part s
 
 func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
 	f := frame{Title: p.Title, Version: k.Version, URL: a.URL.RequestURI(), Environment: k.Ledger.Environment(), Who: a.Who, Data: p.Data}
+	if f.At = p.At; f.At.IsZero() {
+		f.At = k.now()
+	}
 	if p.Watch != "" && k.Live != nil {
 		f.Live = livePath(p.Watch, f.URL, k.holdSeen(a.Context()))
 	}

@@ -3,8 +3,10 @@ package console
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // names for rows, no secret
+	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -16,9 +18,11 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"closeout/calendar"
 	"closeout/closure"
 	"closeout/internal/servers"
 	"closeout/ledger"
+	"closeout/readiness"
 )
 
 var consoleClosures = flag.Int("closures", 2000, "closures in the ledgers of TestRealConsoleIsFast")
@@ -49,8 +53,12 @@ func TestRealConsoleIsFast(t *testing.T) {
 			db := d.open()
 			began := time.Now()
 			all := fill(t, db, d.name == "SQLite", many)
-			t.Logf("%d closures with two instructions each written in %s", many, time.Since(began).Round(time.Second))
-			b := newBench(t, func(o *Options) { o.Ledger = l })
+			events := histories(t, db, all)
+			t.Logf("%d closures with two instructions each, and %d events, written in %s", many, events, time.Since(began).Round(time.Second))
+			b := newBench(t, func(o *Options) {
+				o.Ledger, o.Desk.Ledger = l, l
+				o.Readiness = &readiness.Checker{Calendar: calendar.Rules, Policy: policy}
+			})
 			b.ledger = l
 			b.measure(t, "5 of 100 under way", all)
 			mustExec(t, db, "UPDATE closures SET state = 'running', due_at = created_at, ended_at = NULL, reason = 'settling' WHERE state IN ('closed', 'canceled')")
@@ -65,8 +73,7 @@ func TestRealConsoleIsFast(t *testing.T) {
 // measure asks for each kind of page often and tells the server's times.
 func (b *bench) measure(t *testing.T, when string, all []row) {
 	t.Helper()
-	const times = 40
-	pick := func(n int) row { return all[(n*7919+13)%len(all)] }
+	pick := func(n int) row { return picked(all, n) }
 	for _, c := range []struct {
 		what string
 		path func(n int) string // where a search leads to is drawn as well
@@ -81,6 +88,7 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 		{"list: a reason", func(int) string { return "/closures?reason=bank_gone" }},
 		{"list: somebody must act", func(int) string { return "/closures?who=somebody" }},
 		{"list: a client of a few", func(int) string { return "/closures?client=api:rare" }},
+		{"closure", func(n int) string { return "/closures/" + pick(n).id }},
 		{"attention", func(int) string { return "/attention" }},
 		{"retry: preview of all", func(int) string { return "/attention/retry" }},
 		{"search: account", func(n int) string { return "?" + pick(n).account }},
@@ -111,6 +119,11 @@ func (b *bench) measure(t *testing.T, when string, all []row) {
 		t.Logf("%s: %-28s p50 %7s  p95 %7s", when, c.what, took[times/2].Round(100*time.Microsecond), took[times*95/100].Round(100*time.Microsecond))
 	}
 }
+
+// times is how often each page is asked for, and picked what each time is about.
+const times = 40
+
+func picked(all []row, n int) row { return all[(n*7919+13)%len(all)] }
 
 // row is what a search is for.
 type row struct {
@@ -212,6 +225,48 @@ func fill(t *testing.T, db *sql.DB, sqlite bool, many int) []row {
 		mustExec(t, db, "VACUUM ANALYZE")
 	}
 	return all
+}
+
+// histories gives a history of some length to each closure that a page is asked of, and to one in twenty others. They are chained
+// as the ledger does it, which the pages check.
+func histories(t *testing.T, db *sql.DB, all []row) (written int) {
+	t.Helper()
+	of := map[string]row{}
+	for n := range times {
+		r := picked(all, n)
+		of[r.id] = r
+	}
+	for n := 0; n < len(all); n += 20 {
+		of[all[n].id] = all[n]
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	must(t, err)
+	event, err := tx.PrepareContext(t.Context(), "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+	must(t, err)
+	head, err := tx.PrepareContext(t.Context(), "UPDATE closures SET seq = $1, head_hash = $2 WHERE id = $3")
+	must(t, err)
+	for _, r := range of {
+		hash := ""
+		const many = 40
+		for n := range int64(many) {
+			e := ledger.Event{
+				ClosureID: r.id, Seq: n + 1, At: r.at.Add(time.Duration(n) * 2 * time.Hour), Kind: "look", Actor: "worker", Text: "the transfer is on its way; looking again in two hours",
+				Phase: closure.Road[n*4/many].Phase, State: closure.Running, Version: n + 1, Detail: json.RawMessage(`{"calls":[{"method":"GET","path":"/v1/trading/accounts/…/account","status":200,"request_id":"c0ffee"}]}`),
+			}
+			body, err := json.Marshal(e)
+			must(t, err)
+			sum := sha256.Sum256([]byte(hash + "\n" + string(body)))
+			before := hash
+			hash = hex.EncodeToString(sum[:])
+			_, err = event.ExecContext(t.Context(), r.id, e.Seq, e.At, e.Kind, string(body), before, hash)
+			must(t, err)
+			written++
+		}
+		_, err := head.ExecContext(t.Context(), many, hash, r.id)
+		must(t, err)
+	}
+	must(t, tx.Commit())
+	return written
 }
 
 func mustExec(t *testing.T, db *sql.DB, q string, args ...any) {

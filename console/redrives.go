@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -32,6 +31,7 @@ type previewPage struct {
 	Faults []fault
 	List   string // the closures that the filter means
 	N      int    // that would be retried
+	Shown  string // the digest of which those are
 	Groups []need // of those
 	Each   []need // of which a person must look at each
 	Rate   int
@@ -44,13 +44,18 @@ type previewPage struct {
 
 func (k *Console) retryPreview(a *ask) (page, error) {
 	w := k.read(a.URL.Query())
-	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: mostReason, Operator: a.Who.Role.may(Operator)}
+	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: desk.MostReason, Operator: a.Who.Role.may(Operator)}
 	out := page{Template: "retry", Title: "Retry many"}
 	if len(w.faults) > 0 { // what is not understood retries nothing
-		out.Data = p
+		out.Data, out.Status = p, http.StatusUnprocessableEntity
 		return out, nil
 	}
 	if err := k.exactly(a.Context(), &w.filter); err != nil {
+		return page{}, err
+	}
+	// The digest is read first: what comes between it and the table is shown, and not held for seen.
+	var err error
+	if p.N, p.Shown, err = k.Ledger.Retriable(a.Context(), w.filter); err != nil {
 		return page{}, err
 	}
 	groups, err := k.Ledger.Redrivable(a.Context(), w.filter)
@@ -59,13 +64,8 @@ func (k *Console) retryPreview(a *ask) (page, error) {
 	}
 	p.Filter, p.Words = w.filter.String(), inWords(w.values)
 	each := func(g ledger.Group) bool { return infoOf(g.Reason).Each }
-	if p.Each, err = k.needs(a.Context(), only(groups, each), closure.Failed, closure.Dead); err != nil {
-		return page{}, err
-	}
-	if p.Groups, err = k.needs(a.Context(), only(groups, func(g ledger.Group) bool { return !each(g) }), closure.Failed, closure.Dead); err != nil {
-		return page{}, err
-	}
-	p.N = total(p.Groups)
+	p.Each = k.needs(only(groups, each), closure.Failed, closure.Dead)
+	p.Groups = k.needs(only(groups, func(g ledger.Group) bool { return !each(g) }), closure.Failed, closure.Dead)
 	p.Takes = atRate(p.N, p.Rate)
 	out.Data = p
 	return out, nil
@@ -73,13 +73,6 @@ func (k *Console) retryPreview(a *ask) (page, error) {
 
 func only(groups []ledger.Group, is func(ledger.Group) bool) []ledger.Group {
 	return slices.DeleteFunc(slices.Clone(groups), func(g ledger.Group) bool { return !is(g) })
-}
-
-func total(needs []need) (n int) {
-	for _, g := range needs {
-		n += g.N
-	}
-	return n
 }
 
 // atRate is how long so many take.
@@ -106,7 +99,7 @@ func inWords(v url.Values) []chip {
 	return out
 }
 
-// retryStart starts what the preview showed, if no more would be retried than it showed.
+// retryStart starts what the preview showed, if that is what would be retried.
 func (k *Console) retryStart(a *ask) (string, error) {
 	wrong := func(detail, hint string) (string, error) {
 		return "", trouble{Status: http.StatusUnprocessableEntity, Title: "Nothing was retried", Detail: detail, Hint: hint}
@@ -115,39 +108,29 @@ func (k *Console) retryStart(a *ask) (string, error) {
 	if _, sent := a.PostForm["filter"]; err != nil || !sent { // none at all must not mean everything
 		return wrong("The form’s filter can’t be read.", "Begin anew from the page Attention.")
 	}
-	reason, ok := reasonOf(a.PostFormValue("reason"))
-	if !ok {
-		return wrong("A bulk retry needs a reason: one line of 500 letters at the most. It stands in each closure’s history.", "Go back and write one.")
+	reason, no := desk.Reason(a.PostFormValue("reason"))
+	if no != "" {
+		return wrong("The reason "+no+".", "Go back and say why, on one line: it stands in each closure’s history.")
 	}
 	rate, err := strconv.Atoi(a.PostFormValue("rate"))
 	if err != nil || rate < 1 || rate > ledger.MostPerMinute {
 		return wrong(fmt.Sprintf("The rate must be a number from 1 to %d closures a minute.", ledger.MostPerMinute), "Go back and choose one.")
 	}
-	groups, err := k.Ledger.Redrivable(a.Context(), f)
-	if err != nil {
-		return "", err
-	}
-	found := 0
-	for _, g := range groups {
-		if !infoOf(g.Reason).Each {
-			found += g.N
-		}
-	}
 	shown, err := strconv.Atoi(a.PostFormValue("found"))
+	digest := a.PostFormValue("shown")
+	if err != nil || digest == "" {
+		return wrong("The form does not say what its preview showed.", "Begin anew from the page Attention.")
+	}
+	r, err := k.Ledger.CreateRedrive(a.Context(), ledger.Redrive{Filter: f, Reason: reason, Actor: a.Who.Actor(), PerMinute: rate, Shown: digest})
 	switch {
-	case found == 0:
+	case errors.Is(err, ledger.ErrNothing):
 		return wrong("Nothing that has stopped, and that may be retried among many, matches any more.", "The page Attention shows what there is now.")
-	case err != nil || found > shown:
+	case errors.Is(err, ledger.ErrStale):
 		return "", trouble{
-			Status: http.StatusConflict, Title: "Nothing was retried", Detail: fmt.Sprintf("The preview showed %s, and %d match now: more have stopped since.", closure.Count(shown, "closure"), found),
+			Status: http.StatusConflict, Title: "Nothing was retried", Detail: fmt.Sprintf("The preview showed %s, and %d match now: %s.", closure.Count(shown, "closure"), r.Left(), since(shown, r.Left())),
 			Hint: "Look at the preview again: something may be going on that a retry would not mend.",
 		}
-	}
-	r, err := k.Ledger.CreateRedrive(a.Context(), ledger.Redrive{Filter: f, Reason: reason, Actor: a.Who.Actor(), PerMinute: rate})
-	if errors.Is(err, ledger.ErrNothing) {
-		return wrong("Nothing that has stopped, and that may be retried among many, matches any more.", "The page Attention shows what there is now.")
-	}
-	if err != nil {
+	case err != nil:
 		return "", err
 	}
 	if k.ScheduleRedrive != nil {
@@ -158,10 +141,15 @@ func (k *Console) retryStart(a *ask) (string, error) {
 	return "/redrives/" + r.ID, nil
 }
 
-// reasonOf is a reason as a history can hold it: one line that says something.
-func reasonOf(text string) (string, bool) {
-	text = strings.TrimSpace(text)
-	return text, desk.Line(text) == "" && utf8.ValidString(text) && utf8.RuneCountInString(text) <= mostReason
+// since is what has happened to the closures of a preview that are not what they were.
+func since(shown, found int) string {
+	switch {
+	case found > shown:
+		return "more have stopped since"
+	case found < shown:
+		return "some have gone on since"
+	}
+	return "they are not the same, or have moved since"
 }
 
 // redrivePage is one bulk retry.
@@ -273,6 +261,9 @@ func (k *Console) redriveAbort(a *ask) (string, error) {
 		return "", err
 	}
 	if ended {
+		for _, path := range []string{"/redrives", "/attention"} { // an abort is no event of any closure
+			k.beats.now(path, k.drawn.outdate)
+		}
 		k.say(a, fmt.Sprintf("Aborted: nothing further is retried. %s had been.", closure.Count(r.Retried, "closure")))
 	} else {
 		k.say(a, "It had ended before: it is "+string(r.State)+".")

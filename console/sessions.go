@@ -87,7 +87,7 @@ const recentTime = 2 * time.Second
 // recentSessions remembers the sessions that were read within recentTime. All are read at once, so that it costs the ledger one
 // query for however many people have pages open. At this server a sign-out ends a session at once.
 type recentSessions struct {
-	kept ledger.People
+	kept ledger.SignIns
 
 	flight singleflight.Group
 	mu     sync.Mutex

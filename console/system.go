@@ -9,6 +9,7 @@ import (
 
 	"closeout/closure"
 	"closeout/ledger"
+	"closeout/live"
 	"closeout/tasks"
 )
 
@@ -35,24 +36,23 @@ type engine struct {
 
 // readings are what pages share for a while, so that many who look cost little: together less than two queries a second.
 type readings struct {
-	hold    *kept[ledger.Hold]
-	changes *kept[[]ledger.Hold]
-	figures *kept[figures]
-	engine  *kept[engine]
+	hold    *live.Kept[ledger.Hold]
+	changes *live.Kept[[]ledger.Hold]
+	figures *live.Kept[figures]
+	engine  *live.Kept[engine]
 }
 
 func newReadings() readings {
 	return readings{
-		hold:    &kept[ledger.Hold]{life: 2 * time.Second, patience: 5 * time.Second},
-		changes: &kept[[]ledger.Hold]{life: 10 * time.Second, patience: 5 * time.Second},
-		figures: &kept[figures]{life: 10 * time.Second, patience: 10 * time.Second},
-		engine:  &kept[engine]{life: 2 * time.Second, patience: 2 * time.Second},
+		hold:    &live.Kept[ledger.Hold]{Life: 2 * time.Second, Patience: 5 * time.Second},
+		changes: &live.Kept[[]ledger.Hold]{Life: 10 * time.Second, Patience: 5 * time.Second},
+		figures: &live.Kept[figures]{Life: 10 * time.Second, Patience: 10 * time.Second},
+		engine:  &live.Kept[engine]{Life: 2 * time.Second, Patience: 2 * time.Second},
 	}
 }
 
 // systemPage is how the service does. What is not known is said to be.
 type systemPage struct {
-	At      time.Time
 	Hold    ledger.Hold
 	Changes []ledger.Hold
 	May     bool // whoever looks may hold and release
@@ -96,29 +96,29 @@ func (k *Console) routesSystem() {
 
 func (k *Console) system(a *ask) (page, error) {
 	ctx := a.Context()
-	p := systemPage{At: k.now(), May: a.Who.Role.may(Operator), Asked: k.System != nil}
+	p := systemPage{May: a.Who.Role.may(Operator), Asked: k.System != nil}
 	var err error
-	if p.Hold, err = k.readings.hold.get(ctx, k.Ledger.Hold); err != nil {
+	if p.Hold, err = k.readings.hold.Get(ctx, k.Ledger.Hold); err != nil {
 		return page{}, err
 	}
-	p.Changes, err = k.readings.changes.get(ctx, func(ctx context.Context) ([]ledger.Hold, error) { return k.Ledger.HoldChanges(ctx, 10) })
+	p.Changes, err = k.readings.changes.Get(ctx, func(ctx context.Context) ([]ledger.Hold, error) { return k.Ledger.HoldChanges(ctx, 10) })
 	if err != nil {
 		return page{}, err
 	}
-	f, err := k.readings.figures.get(ctx, k.figures)
+	f, err := k.readings.figures.Get(ctx, k.figures)
 	if err != nil {
 		return page{}, err
 	}
 	p.ledgerSays(f, time.Now())
 	if k.System != nil {
-		e, err := k.readings.engine.get(ctx, k.engine)
+		e, err := k.readings.engine.Get(ctx, k.engine)
 		if err != nil {
 			k.Log.WithError(err).Warn("the page System can't ask Redis")
 		} else {
 			p.engineSays(e, time.Now())
 		}
 	}
-	return page{Template: "system", Title: "System", Data: p, Watch: "all"}, nil
+	return page{Template: "system", Title: "System", Data: p, Watch: "all", At: f.at}, nil
 }
 
 func (k *Console) figures(ctx context.Context) (figures, error) {

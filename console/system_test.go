@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/ledger"
 	"closeout/tasks"
 )
@@ -177,7 +178,7 @@ func TestSystemWithoutRedis(t *testing.T) {
 	for name, r := range map[string]*rack{"gone": gone, "hangs": hangs} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, withSystem(r))
-			b.readings.engine.patience = 10 * time.Millisecond
+			b.readings.engine.Patience = 10 * time.Millisecond
 			page := b.systemPage(t, Viewer, http.StatusOK)
 			says(t, page, "Redis does not answer", "Visits due", "Letters owed", "nothing is held", "SQLite")
 			saysNot(t, page, "No worker is running", "10.0.0.7", "Lateness")
@@ -189,7 +190,7 @@ func TestManyWhoLookAtSystemAskOnce(t *testing.T) {
 	t.Parallel()
 	r := full("")
 	b := newBench(t, withSystem(r))
-	b.readings.engine.life = time.Hour
+	b.readings.engine.Life = time.Hour
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
@@ -201,39 +202,6 @@ func TestManyWhoLookAtSystemAskOnce(t *testing.T) {
 	all.Wait()
 	if n := r.asked.Load(); n != 1 {
 		t.Errorf("Redis was asked %d times", n)
-	}
-}
-
-func TestAReadingOfBeforeAChangeIsNotKept(t *testing.T) {
-	t.Parallel()
-	k := &kept[int]{life: time.Hour, patience: time.Minute}
-	n := 0
-	read := func(context.Context) (int, error) { n++; return n, nil }
-	slow := func(ctx context.Context) (int, error) {
-		k.forget() // something changes while it is read
-		return read(ctx)
-	}
-	for _, tt := range []struct {
-		read func(context.Context) (int, error)
-		want int
-	}{{read, 1}, {read, 1}} {
-		if got, err := k.get(t.Context(), tt.read); got != tt.want || err != nil {
-			t.Fatalf("%d, %v, want %d", got, err, tt.want)
-		}
-	}
-	k.forget()
-	if got, _ := k.get(t.Context(), slow); got != 2 {
-		t.Errorf("%d", got)
-	}
-	if got, _ := k.get(t.Context(), read); got != 3 {
-		t.Errorf("the reading of before the change was kept: %d", got)
-	}
-	k.forget()
-	if _, err := k.get(t.Context(), func(context.Context) (int, error) { return 0, errSlow }); !errors.Is(err, errSlow) {
-		t.Error(err)
-	}
-	if got, _ := k.get(t.Context(), read); got != 4 {
-		t.Errorf("a failure was kept: %d", got)
 	}
 }
 
@@ -262,8 +230,8 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 		says string
 	}{
 		"AViewer":         {"/system/hold", form("0", "why not"), Viewer, http.StatusForbidden, "who may look and not act"},
-		"NoReason":        {"/system/hold", form("0", "  "), Operator, http.StatusUnprocessableEntity, "A reason is needed"},
-		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", mostReason+1)), Operator, http.StatusUnprocessableEntity, "too long"},
+		"NoReason":        {"/system/hold", form("0", "  "), Operator, http.StatusUnprocessableEntity, "The reason must say something."},
+		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", desk.MostReason+1)), Operator, http.StatusUnprocessableEntity, "The reason may have 500 letters at the most."},
 		"NoVersion":       {"/system/hold", form("", "why"), Operator, http.StatusUnprocessableEntity, "Not understood"},
 		"NothingIsHeld":   {"/system/release", form("0", "why"), Operator, http.StatusConflict, "Nothing was ever held"},
 		"AViewerReleases": {"/system/release", form("0", "why"), Viewer, http.StatusForbidden, "who may look and not act"},

@@ -71,7 +71,7 @@ type stretch struct {
 }
 
 // Long is how long it took, in words.
-func (s stretch) Long() string { return lasting(s.To.Sub(s.From)) }
+func (s stretch) Long() string { return howLong(s.To.Sub(s.From).Round(time.Second)) }
 
 // stretches are what a history is made of, one after the other. What was noted beside, such as a look or an answer, goes on with
 // what was there.
@@ -232,16 +232,3 @@ func timelineSays(l lived, from, to time.Time) string {
 }
 
 func tenth(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }
-
-// lasting is a length of time in words that are exact enough for a reader.
-func lasting(d time.Duration) string {
-	switch d = d.Round(time.Second); {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 2*oneDay:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%d days %d h", d/oneDay, d%oneDay/time.Hour)
-}

@@ -14,6 +14,8 @@ var words = template.FuncMap{
 	"rfc3339": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"short":   short,
 	"howLong": howLong,
+
+	"toTheSecond": func(t time.Time) string { return t.In(calendar.NewYork).Format("15:04:05") },
 }
 
 // newYork is a moment on the clock of the markets and the banks, to the minute.

@@ -2,7 +2,6 @@ package desk
 
 import (
 	"errors"
-	"strings"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -80,11 +79,11 @@ func (d *Desk) refused(err error, c closure.Closure, intents []closure.Intent) e
 		}
 		return refusal(PastNoReturn, c, detail, "Hold it before anything further is sent: "+d.way("pause", c)+".")
 	case no.Command == "resolve" && no.State == closure.Running:
-		return refusal(NotStopped, c, sentence(no.Why), sentence(d.way("pause", c)+", do what is to be done by hand, then record it"))
+		return refusal(NotStopped, c, closure.Sentence(no.Why), closure.Sentence(d.way("pause", c)+", do what is to be done by hand, then record it"))
 	case no.Command == "resolve":
-		return refusal(CannotResolve, c, sentence(no.Why), "The case file has the payouts with their intents; progress says what the closure waits for.")
+		return refusal(CannotResolve, c, closure.Sentence(no.Why), "The case file has the payouts with their intents; progress says what the closure waits for.")
 	}
-	return refusal(NotRunning, c, sentence(no.Why), "It sends nothing as it is. "+capital(d.way("resume", c))+" sets it going again, resolve records first what was done by hand.")
+	return refusal(NotRunning, c, closure.Sentence(no.Why), "It sends nothing as it is. "+closure.Capital(d.way("resume", c))+" sets it going again, resolve records first what was done by hand.")
 }
 
 // NoReturn is the first instruction that can't be undone, as far as anyone knows. ok is false before the point of no return.
@@ -96,13 +95,3 @@ func NoReturn(intents []closure.Intent) (i closure.Intent, ok bool) {
 	}
 	return i, false
 }
-
-// sentence begins with a capital and ends with a stop.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	return capital(strings.TrimSuffix(text, ".")) + "."
-}
-
-func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }

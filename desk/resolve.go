@@ -153,7 +153,7 @@ func (d *Desk) compare(r closure.Resolution, c closure.Closure, i closure.Intent
 		_, before := i.Listed[t.ID]
 		if !before && fits(t) && !slices.ContainsFunc(intents, func(o closure.Intent) bool { return o.BrokerID == t.ID }) {
 			return refusal(TransferListed, c, "The broker lists a transfer that "+Instructed(i)+" may have made: "+t.ID+", "+strings.ToLower(t.Status)+".",
-				"If it is the one, adopt it: a void would pay the sum once more. "+capital(d.way(string(closure.AdoptTransfer), c))+".")
+				"If it is the one, adopt it: a void would pay the sum once more. "+closure.Capital(d.way(string(closure.AdoptTransfer), c))+".")
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"closeout/calendar"
 	"closeout/closure"
@@ -117,6 +118,21 @@ func Line(text string) string {
 		return "must not contain control characters, line breaks included"
 	case strings.TrimSpace(text) == "":
 		return "must say something"
+	case !utf8.ValidString(text):
+		return "must be text"
 	}
 	return ""
+}
+
+// MostReason is how many letters a person's reason may have.
+const MostReason = 500
+
+// Reason reads why a person, or a client, wants something done, as it stands in the history afterwards. wrong says what is
+// wrong with it, as Line does; empty: nothing.
+func Reason(text string) (reason, wrong string) {
+	reason = strings.TrimSpace(text)
+	if wrong = Line(reason); wrong == "" && utf8.RuneCountInString(reason) > MostReason {
+		wrong = fmt.Sprintf("may have %d letters at the most", MostReason)
+	}
+	return reason, wrong
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -30,7 +31,7 @@ type Readiness interface {
 	Finish(r readiness.Report, start time.Time) time.Time
 }
 
-// Batches carries out batches, a bite at a time. All fields but Budget must be set.
+// Batches carries out batches, a bite at a time. All fields but Budget and Tracer must be set.
 //
 // The ledger's rows are the truth: what a bite has learned of an account, or started, is written before the next. So a bite
 // may be lost, repeated, or carried out twice at once: a row is started once, in the transaction of its closure, and to look
@@ -43,6 +44,7 @@ type Batches struct {
 	Clock     closure.Clock
 	Timing    closure.Timing
 	Log       *logrus.Logger
+	Tracer    trace.Tracer // nil: bites make no spans
 }
 
 // BatchTask is the task of a batch's next bite.
@@ -62,7 +64,7 @@ func (b *Batches) bites() bites[ledger.Batch] {
 			b.DueAt = time.Now()
 			return b
 		},
-		queue: b.Queue, timing: b.Timing, log: b.Log,
+		queue: b.Queue, timing: b.Timing, log: b.Log, tracer: b.Tracer,
 	}
 }
 

@@ -120,6 +120,8 @@ func (w *bite) startAll(ctx context.Context) error {
 
 // start makes the closure of a row that is ready. An account that got one elsewhere meanwhile is refused.
 func (w *bite) start(ctx context.Context, r ledger.BatchRow) error {
+	ctx, span := startApart(ctx, w.Tracer, "start of a batch's closure")
+	defer span.End()
 	b := w.batch
 	c, created, err := w.Ledger.Create(ctx, ledger.Wish{
 		AccountID: r.AccountID, RelationshipID: r.RelationshipID, Fingerprint: r.Fingerprint, UserID: r.UserID, Email: r.Email, Cause: b.Cause,

@@ -8,6 +8,9 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -39,6 +42,7 @@ type bites[W any] struct {
 	queue  BiteQueue
 	timing closure.Timing
 	log    *logrus.Logger
+	tracer trace.Tracer // nil: none
 }
 
 // processBite is the asynq handler of bites.
@@ -51,8 +55,19 @@ func processBite(ctx context.Context, t *asynq.Task, log *logrus.Logger, bite fu
 	return bite(ctx, p)
 }
 
-// bite carries one out. nil acknowledges; every error is the ledger's, or the end of ctx.
+// bite carries one out, as a trace of its own. nil acknowledges; every error is the ledger's, or the end of ctx.
 func (b bites[W]) bite(ctx context.Context, p tasks.BitePayload) error {
+	ctx, span := startSpan(ctx, b.tracer, "bite "+b.name, "", trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(attribute.String("closeout."+b.name, p.Of()), attribute.Int64("closeout.version", p.Version)))
+	defer span.End()
+	err := b.carryOut(ctx, p)
+	if err != nil {
+		span.SetStatus(codes.Error, "")
+	}
+	return err
+}
+
+func (b bites[W]) carryOut(ctx context.Context, p tasks.BitePayload) error {
 	w, err := b.load(ctx, p.Of())
 	if errors.Is(err, ledger.ErrNotFound) {
 		b.log.WithField(b.name, p.Of()).Warn("a task names a " + b.name + " that this ledger does not have; dropped")
@@ -81,7 +96,7 @@ func (b bites[W]) bite(ctx context.Context, p tasks.BitePayload) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}
-	b.log.WithFields(logrus.Fields{b.name: p.Of(), "version": p.Version, "next_in": max(time.Until(b.task(next).DueAt), 0).Round(time.Second).String()}).
+	b.log.WithContext(ctx).WithFields(logrus.Fields{b.name: p.Of(), "version": p.Version, "next_in": max(time.Until(b.task(next).DueAt), 0).Round(time.Second).String()}).
 		WithFields(did).Info("bite")
 	if !b.ended(next) {
 		b.schedule(ctx, next)

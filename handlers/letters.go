@@ -38,8 +38,13 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 		if err != nil {
 			return letters, err
 		}
-		if err := r.Post.Send(ctx, n, c, intents); err != nil {
+		if err := r.post(ctx, n, c, intents); err != nil {
 			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
+			if giveUp {
+				r.posted(n.Letter, GivenUp)
+			} else {
+				r.posted(n.Letter, Later)
+			}
 			r.Log.WithFields(logrus.Fields{"closure": n.ClosureID, "letter": n.Letter, "attempt": n.Attempts, "given_up": giveUp}).
 				WithError(errors.New(text(err))).Warn("could not hand over a letter")
 			if err := r.Ledger.NoticeLater(ctx, n, r.Timing.Lease<<min(n.Attempts, 6), text(err), giveUp); err != nil && !errors.Is(err, ledger.ErrStale) {
@@ -48,6 +53,7 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 			continue
 		}
 		letters++
+		r.posted(n.Letter, Sent)
 		if err := r.Ledger.NoticeSent(ctx, n); err != nil && !errors.Is(err, ledger.ErrStale) {
 			return letters, fmt.Errorf("note a letter as sent: %w", err)
 		}

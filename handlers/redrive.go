@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -23,7 +24,7 @@ type RedriveLedger interface {
 	Retry(ctx context.Context, redrive string, n int) (ledger.Retry, closure.Closure, error)
 }
 
-// Redrives carries out bulk retries, a bite at a time. All fields must be set.
+// Redrives carries out bulk retries, a bite at a time. All fields but Tracer must be set.
 //
 // What a bite does to a closure is one transaction under the redrive's row, which holds the rate as well: a bite may be lost,
 // repeated, or carried out twice at once.
@@ -32,6 +33,7 @@ type Redrives struct {
 	Queue  BiteQueue
 	Timing closure.Timing
 	Log    *logrus.Logger
+	Tracer trace.Tracer // nil: bites make no spans
 }
 
 // pace is machine time between two bites, where the rate gives each something to do.
@@ -50,7 +52,7 @@ func (d *Redrives) bites() bites[ledger.Redrive] {
 			r.DueAt = time.Now()
 			return r
 		},
-		queue: d.Queue, timing: d.Timing, log: d.Log,
+		queue: d.Queue, timing: d.Timing, log: d.Log, tracer: d.Tracer,
 	}
 }
 
@@ -114,8 +116,10 @@ func (d *Redrives) work(ctx context.Context, r ledger.Redrive) (ledger.Redrive, 
 	return next, logrus.Fields{"retried": retried, "skipped": skipped, "state": next.State}, nil
 }
 
-// visit schedules a resumed closure's visit.
+// visit schedules a resumed closure's visit: in the closure's trace, which is linked to the redrive's.
 func (d *Redrives) visit(ctx context.Context, c closure.Closure) {
+	ctx, span := startSpan(ctx, d.Tracer, "retry among many", c.Trace, trace.WithLinks(trace.LinkFromContext(ctx)))
+	defer span.End()
 	if err := d.Queue.Schedule(ctx, c); err != nil && !errors.Is(err, tasks.ErrConflict) {
 		d.Log.WithField("closure", c.ID).WithError(err).Warn("could not schedule the visit of a retried closure; the sweep will")
 	}

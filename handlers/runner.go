@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/calendar"
@@ -43,7 +44,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget, Heard and Visited must be set.
+// Runner carries out visits. All fields but Budget, Heard, Visited, Ended, Posted and Tracer must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -61,6 +62,13 @@ type Runner struct {
 
 	// Visited is told of each visit's first beginning, and how much machine time after it was due that was. Nil: nobody is.
 	Visited func(late time.Duration)
+
+	// Ended is told of each visit when it has ended, Posted of what became of a letter. Nil: nobody is.
+	Ended  func(Ended)
+	Posted func(closure.Letter, PostResult)
+
+	// Tracer makes the spans of visits and letters; what they ask of ledger, queue and broker has its spans below. Nil: there are none.
+	Tracer trace.Tracer
 }
 
 // ErrNotCounted marks an error that is no fault of the closure's: the ledger could not be asked or told. Asynq retries it
@@ -70,7 +78,8 @@ var ErrNotCounted = errors.New("the ledger is out of reach")
 // Delivery is one delivery of a task.
 type Delivery struct {
 	tasks.Payload
-	Retried int // Asynq's count of earlier failures of this task
+	Retried int    // Asynq's count of earlier failures of this task
+	Trace   string // the traceparent in its header; empty: it has none
 }
 
 // phases has what each phase of closure.Road does.
@@ -90,20 +99,25 @@ func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	retried, _ := asynq.GetRetryCount(ctx)
-	return r.Visit(ctx, Delivery{Payload: p, Retried: retried})
+	return r.Visit(ctx, Delivery{Payload: p, Retried: retried, Trace: t.Headers()[tasks.TraceHeader]})
 }
 
-// Visit carries out one visit.
-func (r *Runner) Visit(ctx context.Context, d Delivery) error {
+// visit is Visit, in its span.
+func (r *Runner) visit(ctx context.Context, d Delivery) error {
 	started := time.Now()
 	c, intents, err := r.Ledger.Load(ctx, d.ClosureID)
 	if errors.Is(err, ledger.ErrNotFound) {
 		r.Log.WithField("closure", d.ClosureID).Warn("a task names a closure that this ledger does not have; dropped")
 		return nil
 	}
+	e := Ended{}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotCounted, err)
+		err = fmt.Errorf("%w: %w", ErrNotCounted, err)
+		e.Took = time.Since(started)
+		r.ended(e, c, c, err)
+		return err
 	}
+	traceFound(ctx, d, c)
 	switch {
 	case c.State != closure.Running:
 		return nil
@@ -114,10 +128,14 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 		return nil
 	}
 	if d.Retried > c.NotedRetries {
+		was := c
 		if c, err = r.Ledger.Save(ctx, c, closure.Crashed(r.Clock.Now(), d.Retried), nil); err != nil {
 			return r.lost(ctx, c, err)
 		}
+		e.Crashed = true
 		if c.State != closure.Running {
+			e.Took = time.Since(started)
+			r.ended(e, was, c, nil)
 			return stopped(c)
 		}
 	}
@@ -132,16 +150,19 @@ func (r *Runner) Visit(ctx context.Context, d Delivery) error {
 	}
 	o, err := r.look(ctx, v)
 	next, err := r.end(ctx, d, v, o, err)
-	r.tell(logrus.Fields{
+	e.Took, e.Adopted = time.Since(started), v.adopted()
+	r.ended(e, v.Closure, next, err)
+	traceEnded(ctx, next, o, err)
+	r.tell(ctx, logrus.Fields{
 		"closure": c.ID, "account": tail(c.AccountID), "phase": c.Phase, "version": d.Version, "outcome": word(o, err),
 		"state": next.State, "next_in": nextIn(next, r.Clock.Now()), "attempt": d.Retried + 1,
-		"broker_calls": len(calls.List()), "took": time.Since(started).Round(time.Millisecond).String(),
+		"broker_calls": len(calls.List()), "took": e.Took.Round(time.Millisecond).String(),
 	}, next, err)
 	return err
 }
 
 // tell writes a visit's one line: a warning with its error where it went wrong.
-func (r *Runner) tell(fields logrus.Fields, next closure.Closure, err error) {
+func (r *Runner) tell(ctx context.Context, fields logrus.Fields, next closure.Closure, err error) {
 	if next.Reason != "" {
 		fields["reason"] = next.Reason
 	}
@@ -152,7 +173,7 @@ func (r *Runner) tell(fields logrus.Fields, next closure.Closure, err error) {
 	if err != nil && !errors.Is(err, asynq.SkipRetry) {
 		level, fields["error"] = logrus.WarnLevel, text(err)
 	}
-	r.Log.WithFields(fields).Log(level, "visit")
+	r.Log.WithContext(ctx).WithFields(fields).Log(level, "visit")
 }
 
 // look calls the phase and turns what only a broker out of reach can mean into a wait. A panic is left to Asynq, which
@@ -270,6 +291,7 @@ func (r *Runner) stop(ctx context.Context, c closure.Closure, ch closure.Change)
 	if err != nil {
 		return r.lost(ctx, c, err)
 	}
+	r.ended(Ended{}, c, next, nil)
 	r.Log.WithFields(logrus.Fields{"closure": c.ID, "reason": next.Reason}).Error(next.Why)
 	return stopped(next)
 }

@@ -17,6 +17,7 @@ type Swept struct {
 	Overdue     int // running rows past their due time and the grace
 	Rescheduled int // whose task was missing
 	Reissued    int // whose task was stuck, archived or late: they got a new version
+	Crashed     int // of these, those whose task had ended without a word
 }
 
 const sweepPage = 200
@@ -87,6 +88,8 @@ func (r *Runner) rescue(ctx context.Context, c closure.Closure, s *Swept) error 
 }
 
 func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, crashed bool, s *Swept) error {
+	ctx, span := startSpan(ctx, r.Tracer, "rescue", c.Trace)
+	defer span.End()
 	next, err := r.Ledger.Save(ctx, c, closure.Reissued(r.Clock.Now(), why, crashed), nil)
 	if errors.Is(err, ledger.ErrStale) || errors.Is(err, closure.ErrNotRunning) {
 		return nil // somebody else's visit or sweep came first
@@ -95,7 +98,10 @@ func (r *Runner) reissue(ctx context.Context, c closure.Closure, why string, cra
 		return err
 	}
 	s.Reissued++
-	r.Log.WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
+	if crashed {
+		s.Crashed++
+	}
+	r.Log.WithContext(ctx).WithFields(logrus.Fields{"closure": c.ID, "version": next.Version, "state": next.State}).Warn("rescued by the sweep: " + why)
 	if next.State == closure.Running {
 		r.schedule(ctx, next)
 	}

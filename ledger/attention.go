@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"closeout/closure"
@@ -28,17 +30,33 @@ func sumKnown(column string) string {
 
 var groups = "SELECT state, reason, count(*), min(coalesce(ended_at, entered_at)), " + moneyColumns + " FROM closeout.closures WHERE "
 
-const grouped = " GROUP BY state, reason ORDER BY count(*) DESC, reason, state"
+const grouped = " GROUP BY state, reason"
 
-// Asking are the closures that need a person, the most first: what has failed, is dead or paused, and what runs and waits for
-// somebody.
-func (l *Ledger) Asking(ctx context.Context) ([]Group, error) {
-	stopped, err := l.groups(ctx, groups+"environment = $1 AND state IN ('failed', 'dead', 'paused')"+grouped, string(l.env))
-	if err != nil {
-		return nil, err
+// Asking are the closures that need a person, the most first: what has failed, is dead or paused, and then what runs and waits
+// for somebody, or for one of these reasons though nobody must act.
+func (l *Ledger) Asking(ctx context.Context, noted ...closure.Reason) ([]Group, error) {
+	q, args := l.askingQuery(noted)
+	return l.groups(ctx, q, args...)
+}
+
+// askingQuery is the one query of what needs a person. Each of its parts goes by an index of its own.
+func (l *Ledger) askingQuery(noted []closure.Reason) (q string, args []any) {
+	w := &where{}
+	part := func(term string, narrow func()) {
+		w.and("environment = ? AND "+term, string(l.env))
+		narrow()
+		if q != "" {
+			q += " UNION ALL "
+		}
+		q += groups + w.text.String() + grouped
+		w.text.Reset()
 	}
-	asking, err := l.groups(ctx, groups+"environment = $1 AND state = 'running' AND who <> ''"+grouped, string(l.env))
-	return append(stopped, asking...), err
+	part("state IN ('failed', 'dead', 'paused')", func() {})
+	part("state = 'running' AND who <> ''", func() {})
+	if len(noted) > 0 {
+		part("state = 'running' AND who = ''", func() { among(w, "reason", noted) })
+	}
+	return q, w.args
 }
 
 // Redrivable are the closures that a redrive of a filter would find, the most first. Of some reasons a person must look at each:
@@ -58,6 +76,10 @@ func (l *Ledger) groups(ctx context.Context, q string, args ...any) (out []Group
 		out = append(out, g)
 		return err
 	}, q, args...)
+	runs := func(g Group) int { return map[bool]int{true: 1, false: 0}[g.State == closure.Running] }
+	slices.SortFunc(out, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(runs(a), runs(b)), cmp.Compare(b.N, a.N), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.State, b.State))
+	})
 	return out, err
 }
 
@@ -73,7 +95,24 @@ func (l *Ledger) Unsettled(ctx context.Context, now time.Time, limit int) (out [
 	return out, err
 }
 
-// Noted are the running closures that wait for a reason, whoever must act.
-func (l *Ledger) Noted(ctx context.Context, r closure.Reason) ([]Group, error) {
-	return l.groups(ctx, groups+"environment = $1 AND state = 'running' AND reason = $2"+grouped, string(l.env), string(r))
+// OpenIntents are how many instructions of one kind have not come to their end: sending, unknown or late.
+type OpenIntents struct {
+	Kind  closure.IntentKind
+	State string
+	N     int
+}
+
+// OpenIntents counts the instructions that are on their way at the machine time now, those of which nobody knows whether the
+// broker carried them out, and the transfers that appeared after they were given up, while their closure is not over.
+func (l *Ledger) OpenIntents(ctx context.Context, now time.Time) (out []OpenIntents, err error) {
+	err = l.each(ctx, "count open instructions", func(rows *sql.Rows) error {
+		var o OpenIntents
+		err := rows.Scan(&o.Kind, &o.State, &o.N)
+		out = append(out, o)
+		return err
+	}, "SELECT o.kind, o.known, count(*) FROM (SELECT i.kind, CASE WHEN i.state = 'late' THEN 'late' WHEN i.deadline < $1 THEN 'unknown' ELSE 'sending' END AS known"+
+		" FROM closeout.intents i WHERE i.environment = $2 AND i.state IN ('sending', 'late')"+
+		" AND (i.state = 'sending' OR (SELECT c.state FROM closeout.closures c WHERE c.id = i.closure_id) NOT IN ('closed', 'canceled'))) o"+
+		" GROUP BY o.kind, o.known ORDER BY o.kind, o.known", ts(now), string(l.env))
+	return out, err
 }

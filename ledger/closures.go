@@ -20,7 +20,7 @@ import (
 var (
 	fixed = []string{
 		"id", "environment", "account_id", "confirmation", "user_id", "email", "cause",
-		"priority", "not_before", "actor", "created_at", "batch_id",
+		"priority", "not_before", "actor", "created_at", "batch_id", "trace",
 	}
 	moving = []string{
 		"relationship_id", "fingerprint", "phase", "state", "version", "token", "due_at", "reason", "why", "who", "failures", "failures_in_phase", "crashes",
@@ -43,7 +43,7 @@ func fields(c *closure.Closure, memo *string) []any {
 func fixedFields(c *closure.Closure) []any {
 	return []any{
 		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
-		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID,
+		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID, &c.Trace,
 	}
 }
 
@@ -100,7 +100,7 @@ type Wish struct {
 
 // Create writes a closure, its first event and the notice of it in one transaction. Where the account has an open closure
 // already, that one is returned and created is false. A nil error means that the closure is on disk, and with a new closure
-// the replies. ErrStale: the batch that asks is over, or its row was started before.
+// the replies. ErrStale: the batch that asks is over, or its row was started before. The closure keeps the trace of ctx.
 func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.Closure]) (c closure.Closure, created bool, err error) {
 	now := l.clock.Now()
 	id, err := uuid.NewV7()
@@ -110,7 +110,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 	c = closure.Closure{
 		ID: id.String(), AccountID: w.AccountID, Environment: l.env, RelationshipID: w.RelationshipID,
 		Fingerprint: w.Fingerprint, UserID: w.UserID, Email: w.Email, Cause: w.Cause, Priority: w.Priority,
-		NotBefore: w.NotBefore, Actor: w.Actor, BatchID: w.BatchID, Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
+		NotBefore: w.NotBefore, Actor: w.Actor, BatchID: w.BatchID, Trace: traceparent(ctx), Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
 		Token: newToken(), DueAt: now, Reason: closure.Accepted, Why: closure.Reasons[closure.Accepted].Title,
 		CreatedAt: now, UpdatedAt: now, EnteredAt: now,
 		Confirmation: "CLA-" + now.Format("20060102150405") + "-" + w.AccountID[max(0, len(w.AccountID)-6):],
@@ -172,6 +172,7 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
 	replied(replies)
+	about(ctx, c)
 	return c, created, nil
 }
 

@@ -50,32 +50,52 @@ func text(q string, sqlite bool) string {
 }
 
 func (d *database) begin(ctx context.Context) (*transaction, error) {
+	_, span := begin(ctx, "BEGIN", d.sqlite) // the wait for a connection is in it
 	tx, err := d.BeginTx(ctx, nil)
+	end(span, err)
 	return &transaction{tx, d.sqlite}, err
 }
 
 func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	return d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	row := d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
+	end(span, row.Err())
+	return row
 }
 
 func (d *database) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	return d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	rows, err := d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
+	end(span, err)
+	return rows, err
 }
 
 func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	return d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
+	ctx, span := begin(ctx, q, d.sqlite)
+	r, err := d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
+	end(span, err)
+	return r, err
 }
 
 func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	return t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	row := t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+	end(span, row.Err())
+	return row
 }
 
 func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	return t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	rows, err := t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+	end(span, err)
+	return rows, err
 }
 
 func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	return t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+	ctx, span := begin(ctx, q, t.sqlite)
+	r, err := t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+	end(span, err)
+	return r, err
 }
 
 // openDatabase opens the pool that a ledger's URL names. No error repeats the URL: it may hold a password.

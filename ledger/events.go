@@ -106,41 +106,24 @@ func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
 	defer func() { _ = rows.Close() }()
 	var out []Event
 	var count int64
-	prev, head := "", ""
+	var head string
+	walk := thread{id: id}
 	for rows.Next() {
-		var seq int64
-		var at ts
-		var kind, body, prevHash, hash string
-		if err := rows.Scan(&count, &head, &seq, &at, &kind, &body, &prevHash, &hash); err != nil {
+		var e entry
+		if err := rows.Scan(&count, &head, &e.seq, &e.at, &e.kind, &e.body, &e.prevHash, &e.hashed); err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		var ev Event
-		if err := json.Unmarshal([]byte(body), &ev); err != nil {
-			return out, &ChainError{id, seq, "its body is not readable"}
+		ev, broken := walk.next(e)
+		if broken != nil {
+			return out, broken
 		}
-		switch {
-		case seq != int64(len(out))+1:
-			return out, &ChainError{id, int64(len(out)) + 1, "it is missing"}
-		case prevHash != prev || chainHash(prev, []byte(body)) != hash:
-			return out, &ChainError{id, seq, "its hash does not follow from the entry before it"}
-		case ev.Seq != seq || ev.ClosureID != id || ev.Kind != kind || !ev.At.Equal(time.Time(at)):
-			return out, &ChainError{id, seq, "its columns and its body disagree"}
-		}
-		prev = hash
 		out = append(out, ev)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
-	switch n := int64(len(out)); {
-	case n == 0:
-		return out, &ChainError{id, 1, "it is missing"}
-	case n < count:
-		return out, &ChainError{id, n + 1, "it is missing at the end"}
-	case n > count:
-		return out, &ChainError{id, count + 1, "the row does not count it"}
-	case head != prev:
-		return out, &ChainError{id, n, "its hash is not the one that the row keeps"}
+	if broken := walk.end(count, head); broken != nil {
+		return out, broken
 	}
 	return out, nil
 }

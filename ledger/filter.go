@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"closeout/calendar"
 	"closeout/closure"
 )
 
@@ -63,6 +65,48 @@ func texts[T ~string](words []T) (out []string) {
 
 // nobody is a Slow in which no phase has a time.
 const nobody = "none"
+
+// ages are the units of older_than.
+var ages = map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}
+
+// ParseWords reads a filter as people write it: words such as phase=withdrawal reason=bank_gone, with the names of the lists
+// of the API and the console, among them older_than=36h and dates of New York's. No word at all is refused, as a misspelt one is:
+// it must not mean everything. now is business time.
+func ParseWords(words string, now time.Time) (Filter, error) {
+	v := url.Values{}
+	for word := range strings.FieldsSeq(words) {
+		name, value, ok := strings.Cut(word, "=")
+		if !ok || value == "" {
+			return Filter{}, fmt.Errorf("read the filter: want name=value, got %q", word)
+		}
+		switch d, err := calendar.ParseDate(value); {
+		case name == "older_than":
+			n, err := strconv.Atoi(value[:len(value)-1])
+			unit := ages[value[len(value)-1]]
+			if err != nil || unit == 0 || n < 0 || n > 999_999 {
+				return Filter{}, errors.New("read the filter: older_than: must be a number and m, h or d, such as 36h or 5d")
+			}
+			name, value = "created_before", now.Add(-time.Duration(n)*unit).UTC().Format(time.RFC3339Nano)
+		case err == nil && strings.HasSuffix(name, "_after") || err == nil && strings.HasSuffix(name, "_before"):
+			value = d.Time().UTC().Format(time.RFC3339Nano)
+		}
+		if v.Has(name) && name == "created_before" {
+			value = min(v.Get(name), value) // both must hold; all such times are written in one form
+			v.Del(name)
+		}
+		v.Add(name, value)
+	}
+	if len(v) == 0 {
+		return Filter{}, errors.New("read the filter: it has no word")
+	}
+	f, err := ParseFilter(v.Encode())
+	for _, who := range f.Who {
+		if who != closure.Operator && who != closure.Customer && who != closure.Broker {
+			return Filter{}, fmt.Errorf("read the filter: who: there is no %q; there are operator, customer, broker", who)
+		}
+	}
+	return f, err
+}
 
 // ParseFilter reads a filter. One that is misspelt is refused: it must not mean everything.
 func ParseFilter(text string) (Filter, error) {

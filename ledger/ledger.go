@@ -74,6 +74,9 @@ func (l *Ledger) Close() error { return l.db.Close() }
 // Ping says whether the ledger answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.db.PingContext(ctx) }
 
+// Pool says how the connections to the database do.
+func (l *Ledger) Pool() sql.DBStats { return l.db.Stats() }
+
 // Environment is the one that this ledger serves; rows of the other are refused.
 func (l *Ledger) Environment() closure.Environment { return l.env }
 
@@ -87,7 +90,10 @@ func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
+	_, span := begin(ctx, "COMMIT", l.db.sqlite)
+	err = tx.Commit()
+	end(span, err)
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,9 +112,53 @@ func (l *Ledger) List(ctx context.Context, f Filter, p Page) ([]closure.Closure,
 	return l.list(ctx, "list closures", q, args...)
 }
 
+// Lists returns the same page of several lists, some dozens, in one query.
+func (l *Ledger) Lists(ctx context.Context, fs []Filter, p Page) ([][]closure.Closure, error) {
+	out := make([][]closure.Closure, len(fs))
+	if len(fs) == 0 {
+		return out, nil
+	}
+	q, args := l.listsQuery(fs, p)
+	err := l.each(ctx, "list closures", func(rows *sql.Rows) error {
+		var n int
+		c, err := l.scan(behind{rows, &n})
+		if err == nil {
+			out[n] = append(out[n], c)
+		}
+		return err
+	}, q, args...)
+	return out, err
+}
+
+// behind is a row whose own columns stand behind the number of its list.
+type behind struct {
+	rows *sql.Rows
+	list *int
+}
+
+func (b behind) Scan(dest ...any) error { return b.rows.Scan(append([]any{b.list}, dest...)...) }
+
+func (l *Ledger) listsQuery(fs []Filter, p Page) (q string, args []any) {
+	w := &where{}
+	for n, f := range fs {
+		if n > 0 {
+			q += " UNION ALL "
+		}
+		q += fmt.Sprintf("SELECT %d AS nth, one.* FROM (%s) AS one", n, l.listIn(w, f, p))
+	}
+	return q, w.args
+}
+
 // listQuery is the one query of the list.
 func (l *Ledger) listQuery(f Filter, p Page) (q string, args []any) {
 	w := &where{}
+	q = l.listIn(w, f, p)
+	return q, w.args
+}
+
+// listIn is the query, whose values are bound behind those that there are.
+func (l *Ledger) listIn(w *where, f Filter, p Page) (q string) {
+	w.text.Reset()
 	f.in(w, l.env, p.By)
 	by := bys[p.By]
 	if by.have != "" {
@@ -130,17 +175,22 @@ func (l *Ledger) listQuery(f Filter, p Page) (q string, args []any) {
 		order = strings.ReplaceAll(order, "created_at", "coalesce(created_at, created_at)")
 	}
 	q = "SELECT " + closureColumns + " FROM closeout.closures WHERE " + w.text.String() + " ORDER BY " + order
-	return q + fmt.Sprintf(" LIMIT $%d", len(w.args)+1), append(w.args, p.Limit)
+	w.args = append(w.args, p.Limit)
+	return q + fmt.Sprintf(" LIMIT $%d", len(w.args))
 }
 
 // few says whether the filter is for what is never a large part of the ledger: that is found by an index of its own, and then
-// sorted. SQLite would walk all closures in their order instead, where an index has that order; so it is hidden from it.
+// sorted. SQLite would walk all closures in their order instead, where an index has that order; so it is hidden from it. What
+// one reason keeps has an index in that order.
 func (f Filter) few() bool {
+	if f.Reason != "" {
+		return false
+	}
 	stopped := len(f.Statuses) > 1
 	for _, word := range f.Statuses {
 		stopped = stopped && slices.Contains([]string{"state = 'failed'", "state = 'dead'", "state = 'paused'"}, statuses[word])
 	}
-	return stopped || len(f.Who) > 0 || f.Slow != nil || f.Lane != "" && f.Lane != OpenLane
+	return stopped || f.AccountID != "" || len(f.Who) > 0 || f.Slow != nil || f.Lane != "" && f.Lane != OpenLane
 }
 
 // Count says how many closures are meant, and stops counting at most.

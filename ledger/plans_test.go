@@ -38,6 +38,7 @@ func TestSQLiteGoesByTheRightIndex(t *testing.T) {
 		"a reason":            {ledger.Filter{Reason: closure.BankGone}, page, "closures_reason"},
 		"who must act":        {ledger.Filter{Who: []closure.Who{closure.Broker, closure.Operator}}, page, "closures_who"},
 		"one must act":        {ledger.Filter{Who: []closure.Who{closure.Broker}}, page, "closures_who"},
+		"an account":          {ledger.Filter{AccountID: "3f2a8a5e-0c1b-4f6c-9c58-1f8f0a7b9c01"}, page, "closures_account (environment=? AND account_id=?)"},
 		"a client":            {ledger.Filter{Actor: "api:shop"}, page, "closures_actor"},
 		"due next":            {ledger.Filter{}, ledger.Page{Limit: 51, By: ledger.ByDue, OldestFirst: true}, "closures_due"},
 		"the longest":         {ledger.Filter{}, longest, "closures_since"},
@@ -57,9 +58,24 @@ func TestSQLiteGoesByTheRightIndex(t *testing.T) {
 			t.Errorf("%s: want %s\n%s", what, c.want, plan)
 		}
 	}
-	q, args := l.ListQuery(ledger.Filter{Exact: "7b9c01"}, page)
+	q, args := l.ListQuery(ledger.Filter{PersonOf: "x"}, page)
+	if plan := queryPlan(t, db, q, args); !strings.Contains(plan, "closures_user_id (environment=? AND <expr>=?)") {
+		t.Errorf("a customer's user id:\n%s", plan)
+	}
+	q, args = l.ListQuery(ledger.Filter{Exact: "7b9c01"}, page)
 	if plan := queryPlan(t, db, q, args); strings.Contains(plan, "closures_created") || !strings.Contains(plan, "closures_account_tail (<expr>=?)") {
 		t.Errorf("an account's end:\n%s", plan)
+	}
+	q, args = l.ListsQuery([]ledger.Filter{{Statuses: []string{"failed", "dead"}, Reason: closure.BankGone}, {Statuses: []string{"running"}, Reason: closure.AccountBlocked}}, page)
+	if plan := queryPlan(t, db, q, args); strings.Count(plan, "closures_reason (environment=? AND reason=?)") != 2 || strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("several lists:\n%s", plan)
+	}
+	q, args = l.AskingQuery(closure.ExcessNoted)
+	plan := queryPlan(t, db, q, args)
+	for _, want := range []string{"closures_stopped (environment=?)", "closures_asking (environment=?)", "closures_reason (environment=? AND reason=?)"} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("what needs a person: no %s\n%s", want, plan)
+		}
 	}
 	q, args = l.BoardQuery(slow)
 	if plan := queryPlan(t, db, q, args); !strings.Contains(plan, "COVERING INDEX closures_board") || strings.Contains(plan, "TEMP B-TREE") {

@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -43,7 +45,8 @@ type Redrive struct {
 	Filter    Filter
 	Reason    string // in the operator's words, for each closure's history
 	Actor     string
-	PerMinute int // closures at the most in any minute
+	PerMinute int    // closures at the most in any minute
+	Shown     string // the digest of the closures that whoever asks has seen, as Retriable gives it; "": whatever matches is meant
 	State     RedriveState
 	Total     int // found at the start
 	Retried   int
@@ -85,6 +88,9 @@ var (
 	ErrTooSoon = errors.New("as many were retried in the last minute as may be")
 )
 
+// PassedOver is the kind of an event that says that a redrive came to a closure, left it as it was, and why.
+const PassedOver = "passed_over"
+
 // oneByOne is said of what is found and must not be retried among many.
 const oneByOne = "a person must look at each of these by itself"
 
@@ -112,9 +118,44 @@ func (l *Ledger) stoppedOf(w *where, f Filter) {
 	f.narrow(w, l.env)
 }
 
+// Retriable counts the closures that a redrive of a filter would resume, and gives the digest of which they are, each as it
+// stands: another closure, or another version of one, makes another digest.
+func (l *Ledger) Retriable(ctx context.Context, f Filter) (n int, digest string, err error) {
+	w := &where{}
+	l.stoppedOf(w, f)
+	each := eachReasons()
+	w.and("reason NOT IN (?"+strings.Repeat(", ?", len(each)-1)+")", each...)
+	n, digest, err = digestOf(ctx, l.db, "SELECT id, version FROM closeout.closures WHERE "+w.text.String()+" ORDER BY created_at, id", w.args...)
+	if err != nil {
+		return 0, "", fmt.Errorf("look what would be retried: %w", err)
+	}
+	return n, digest, nil
+}
+
+// digestOf is the digest of the closures and versions that a query gives, which orders them, and how many they are.
+func digestOf(ctx context.Context, q queryer, query string, args ...any) (n int, digest string, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = rows.Close() }()
+	sum := sha256.New()
+	for rows.Next() {
+		var id string
+		var version int64
+		if err := rows.Scan(&id, &version); err != nil {
+			return 0, "", err
+		}
+		sum.Write(fmt.Appendf(nil, "%s %d\n", id, version))
+		n++
+	}
+	return n, hex.EncodeToString(sum.Sum(nil)), rows.Err()
+}
+
 // CreateRedrive finds the closures and writes them down, in one transaction. Its ID, State, counts, Version and times are
 // set here. Those that a person must look at one by one are skipped at once. ErrNothing: no other is left, and nothing was
-// written.
+// written. ErrStale: those found are not those shown, and nothing was written; the counts of what is returned say how many
+// there are now.
 func (l *Ledger) CreateRedrive(ctx context.Context, r Redrive) (Redrive, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -149,6 +190,13 @@ func (l *Ledger) CreateRedrive(ctx context.Context, r Redrive) (Redrive, error) 
 			" WHERE id = $3 RETURNING total, skipped", r.ID, r.ID, r.ID).Scan(&r.Total, &r.Skipped)
 		if err == nil && r.Left() == 0 {
 			err = ErrNothing
+		}
+		if err != nil || r.Shown == "" {
+			return err
+		}
+		_, found, err := digestOf(ctx, tx, "SELECT closure_id, version FROM closeout.redrive_rows WHERE redrive_id = $1 AND state = 'waiting' ORDER BY n", r.ID)
+		if err == nil && found != r.Shown {
+			err = fmt.Errorf("%w: these are not the closures that were shown", ErrStale)
 		}
 		return err
 	})
@@ -255,7 +303,7 @@ func scanRetry(row row) (r Retry, err error) {
 	return r, err
 }
 
-// Retry resumes one closure of a redrive, or skips it and says why, in one transaction under the redrive's row: so that none
+// Retry resumes one closure of a redrive, or skips it and says why in its history, in one transaction under the redrive's row: so that none
 // is resumed twice, none after an abort was answered, and no more in a minute than the redrive may, whoever tries. The
 // closure is as it stands afterwards. ErrStale: the redrive has ended, or the closure was dealt with already. ErrTooSoon: not
 // in this minute.
@@ -284,11 +332,18 @@ func (l *Ledger) Retry(ctx context.Context, redrive string, n int) (done Retry, 
 		if lately >= r.PerMinute {
 			return ErrTooSoon
 		}
-		if c, err = l.retry(ctx, tx, r, done); err == nil {
+		c, err = l.retry(ctx, tx, r, done)
+		no, skipped := errors.AsType[*closure.NotAllowedError](err)
+		switch {
+		case err == nil:
 			done.State = RetryDone
-		} else if no, ok := errors.AsType[*closure.NotAllowedError](err); ok {
+		case skipped:
 			done.State, done.Why = RetrySkipped, no.Why
-		} else {
+			err = l.appendEvent(ctx, tx, &c, closure.Event{
+				Kind: PassedOver, At: l.clock.Now(), Actor: closure.Worker, Text: "passed over by a bulk retry: " + no.Why, Detail: map[string]any{"redrive_id": r.ID},
+			})
+		}
+		if err != nil {
 			return err
 		}
 		done.DoneAt = now

@@ -19,7 +19,7 @@ func (f Filter) search(w *where, env closure.Environment) {
 		w.in(
 			term{"SELECT id FROM closeout.closures WHERE id = ?", []any{id}},
 			term{"SELECT id FROM closeout.closures WHERE environment = ? AND email <> '' AND lower(email) = (SELECT lower(email) FROM closeout.closures WHERE id = ?)", []any{mine, id}},
-			term{"SELECT id FROM closeout.closures WHERE environment = ? AND user_id <> '' AND user_id = (SELECT user_id FROM closeout.closures WHERE id = ?)", []any{mine, id}},
+			term{"SELECT id FROM closeout.closures WHERE environment = ? AND user_id <> '' AND lower(user_id) = (SELECT lower(user_id) FROM closeout.closures WHERE id = ?)", []any{mine, id}},
 		)
 	}
 	if text := plain(strings.TrimSpace(f.Exact)); text != "" {
@@ -84,15 +84,15 @@ func spellings(text string) []string {
 	return []string{text, word}
 }
 
-// OfPerson returns up to limit closures of the customer who has this e-mail, whatever its letters' case, or this user id; the
-// newest first.
+// OfPerson returns up to limit closures of the customer who has this e-mail or user id, whatever its letters' case; the newest
+// first.
 func (l *Ledger) OfPerson(ctx context.Context, who string, limit int) ([]closure.Closure, error) {
 	if who = plain(strings.TrimSpace(who)); who == "" {
 		return nil, nil
 	}
 	return l.list(ctx, "look for a customer", "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE id IN (SELECT id FROM closeout.closures WHERE environment = $1 AND email <> '' AND lower(email) = lower($2)"+
-		" UNION SELECT id FROM closeout.closures WHERE environment = $1 AND user_id <> '' AND user_id = $2) ORDER BY created_at DESC, id DESC LIMIT $3",
+		" UNION SELECT id FROM closeout.closures WHERE environment = $1 AND user_id <> '' AND lower(user_id) = lower($2)) ORDER BY created_at DESC, id DESC LIMIT $3",
 		string(l.env), who, limit)
 }
 

@@ -195,6 +195,7 @@ func (l *Ledger) Command(
 		}
 		return reply(ctx, l, tx, next, replies)
 	})
+	about(ctx, next)
 	if err != nil {
 		return next, fmt.Errorf("command: %w", err)
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server, a Postgres that
-# is 15 or newer, and Chromium with a font to write in.
+# is 15 or newer, Chromium with a font to write in, and promtool, Prometheus's tool that checks and tests the alerts.
 # Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
 set -euo pipefail
 
@@ -26,22 +26,41 @@ chromium() { # by the names that the tests look for
 	return 1
 }
 chromium || packages+=(chromium fonts-dejavu-core)
-[[ ${#packages[@]} -eq 0 ]] && exit 0
+# promtool is taken out of Debian's package and the package is not installed: that would start a Prometheus on port 9090 of this
+# machine, now and at each boot, for everybody who reaches it.
+promtool=()
+command -v promtool >/dev/null || promtool=(promtool)
+[[ ${#packages[@]} -eq 0 && ${#promtool[@]} -eq 0 ]] && exit 0
 
+missing=("${packages[@]}" "${promtool[@]}")
 if ! command -v apt-get >/dev/null; then
-	echo "The tests need these, and they are missing: ${packages[*]} (Debian's names). Install them and try again." >&2
+	echo "The tests need these, and they are missing: ${missing[*]} (Debian's names; promtool is in prometheus). Install them and try again." >&2
 	exit 1
 fi
 as=()
 if [[ $EUID -ne 0 ]]; then
 	as=(sudo)
 	if [[ -z ${CI:-} ]]; then
-		echo "The tests need these, and they are missing: ${packages[*]}. Install them with:" >&2
-		echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+		echo "The tests need these, and they are missing: ${missing[*]}. Install them with:" >&2
+		echo "    sudo apt-get update" >&2
+		if [[ ${#packages[@]} -gt 0 ]]; then
+			echo "    sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+		fi
+		if [[ ${#promtool[@]} -gt 0 ]]; then
+			echo "    (cd \"\$(mktemp -d)\" && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && sudo install usr/bin/promtool /usr/local/bin)" >&2
+		fi
 		exit 1
 	fi
 fi
 
-echo "The tests need ${packages[*]}: installing."
+echo "The tests need ${missing[*]}: installing."
 "${as[@]}" apt-get update -qq
-"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+if [[ ${#packages[@]} -gt 0 ]]; then
+	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+if [[ ${#promtool[@]} -gt 0 ]]; then
+	there="$(mktemp -d)"
+	trap 'rm -rf "$there"' EXIT
+	(cd "$there" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb -x prometheus_*.deb .)
+	"${as[@]}" install "$there/usr/bin/promtool" /usr/local/bin/promtool
+fi

@@ -192,10 +192,11 @@ type batchCancelInput struct {
 
 // batchCancel ends a batch. Asked again, it answers the same.
 func (s *server) batchCancel(ctx context.Context, in *batchCancelInput) (*batchProgressOutput, error) {
-	if _, err := s.validate(InitiateBody{Liquidation: true, Irreversible: true, Reason: in.Body.Reason}); err != nil {
+	why, err := reason(in.Body.Reason)
+	if err != nil {
 		return nil, err
 	}
-	why := "canceled by api:" + entryOf(ctx).key + ": " + in.Body.Reason
+	why = "canceled by api:" + entryOf(ctx).key + ": " + why
 	b, _, err := s.Ledger.CancelBatch(ctx, strings.ToLower(in.BatchID), why)
 	if err != nil {
 		return nil, batchProblem(err)

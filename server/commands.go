@@ -72,10 +72,11 @@ func (s *server) registerCommands(api huma.API) {
 			OperationID: string(one.name), Method: http.MethodPost, Path: "/api/account-closure/" + string(one.name) + "/{account_id}", Tags: []string{"Commands"},
 			Summary: one.summary, Description: one.says, Metadata: needs(one.scope), Errors: []int{400, 401, 404, 409, 413, 415, 422, 503},
 		}, func(ctx context.Context, in *commandInput) (*commandOutput, error) {
-			if err := line("body.reason", in.Body.Reason); err != nil {
+			why, err := reason(in.Body.Reason)
+			if err != nil {
 				return nil, err
 			}
-			out, err := commanded(ctx, s, in.AccountID, s.command(one.name, in.Body.Reason), s.afterwards)
+			out, err := commanded(ctx, s, in.AccountID, s.command(one.name, why), s.afterwards)
 			return &commandOutput{out}, err
 		})
 	}
@@ -128,15 +129,15 @@ func way(command, account string) string {
 	return "POST /api/account-closure/" + command + "/" + account
 }
 
-// line refuses what would break the one line that a history has for it.
-func line(where, text string) error {
-	message := desk.Line(text)
-	if message == "" {
-		return nil
+// reason is the body's, as the history will have it.
+func reason(text string) (string, error) {
+	why, wrong := desk.Reason(text)
+	if wrong == "" {
+		return why, nil
 	}
 	p := invalid()
-	p.Errors = []Fault{{where, message}}
-	return p
+	p.Errors = []Fault{{"body.reason", wrong}}
+	return "", p
 }
 
 func noClosureOf() *Problem {

@@ -3,7 +3,9 @@ package server_test
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/desk"
 	"closeout/readiness"
 	"closeout/server"
 )
@@ -57,6 +60,18 @@ func (b *bench) claim(c closure.Closure, bank string, ago time.Duration) (closur
 	return next, is[0]
 }
 
+// The schema has the bound as a word of its tags, which no constant can be.
+func TestTheSchemaHasTheDesksBoundOfAReason(t *testing.T) {
+	t.Parallel()
+	for _, body := range []any{server.CommandBody{}, server.ResolveBody{}, server.BatchCancelBody{}, server.BatchBody{}, server.InitiateBody{}} {
+		of := reflect.TypeOf(body)
+		field, ok := of.FieldByName("Reason")
+		if got := field.Tag.Get("maxLength"); !ok || got != strconv.Itoa(desk.MostReason) {
+			t.Errorf("%s: %q", of, got)
+		}
+	}
+}
+
 func TestCommands(t *testing.T) {
 	b := newBench(t)
 	id, bank := b.account(sim.Spec{})
@@ -71,6 +86,9 @@ func TestCommands(t *testing.T) {
 	b.done("wake", id) // it is due: marked only
 	if len(b.scheduled) != 1 {
 		t.Error("a wake of a due one was scheduled")
+	}
+	if kinds, last := b.events(c.ID); !slices.Equal(kinds[len(kinds)-2:], []string{"wake", "wake"}) || last != "api:shop: asked on the phone" {
+		t.Errorf("the wakes' events: %v, the last %q", kinds, last)
 	}
 	if out = b.done("resume", id); out.Changed {
 		t.Errorf("resume of a running one: %+v", out)

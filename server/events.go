@@ -30,6 +30,9 @@ const (
 
 const streamType = "text/event-stream"
 
+// eventsBase is where the streams are.
+const eventsBase = "/api/account-closure/events"
+
 // registerLive has the streams of events.
 func (s *server) registerLive(api huma.API) {
 	api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[ClosureEvent](), true, "")
@@ -42,13 +45,13 @@ func (s *server) registerLive(api huma.API) {
 	resume := " A client that was cut off, or told to come back by the stream's end, asks again with the last id in `Last-Event-ID`, on any server: nothing is missed and nothing comes twice. " +
 		"An id that this ledger never gave, or that a restore took back, is refused with 422 `unknown_event`: read `progress` anew then. A stream ends within a minute after its key was revoked."
 	huma.Register(api, huma.Operation{
-		OperationID: "events-of-account", Method: http.MethodGet, Path: "/api/account-closure/events/{account_id}", Tags: []string{"Closures"},
+		OperationID: "events-of-account", Method: http.MethodGet, Path: eventsBase + "/{account_id}", Tags: []string{"Closures"},
 		Summary:     "What happens to an account's closure, live",
 		Description: "Begins with the latest closure's first event, and goes on to a newer closure of the account." + resume,
 		Metadata:    needs(ScopeRead), Responses: answers(), Errors: []int{401, 404, 422, 503},
 	}, s.eventsOfAccount)
 	huma.Register(api, huma.Operation{
-		OperationID: "events", Method: http.MethodGet, Path: "/api/account-closure/events", Tags: []string{"Closures"},
+		OperationID: "events", Method: http.MethodGet, Path: eventsBase, Tags: []string{"Closures"},
 		Summary:     "What happens to all closures, live",
 		Description: "Begins with what happens from now on; with `after=0`, with the first event of all. Each closure's events come in their order." + resume,
 		Metadata:    needs(ScopeOperate), Responses: answers(), Errors: []int{401, 422, 503},
@@ -260,10 +263,5 @@ func (w sse) tell(t ledger.Told) error {
 	if err != nil {
 		return err
 	}
-	return w.write("id: " + t.ID() + "\nevent: " + oneLine(t.Kind) + "\ndata: " + string(data) + "\n\n")
-}
-
-// oneLine is a text that can't end a field of a stream.
-func oneLine(s string) string {
-	return strings.NewReplacer("\n", " ", "\r", " ").Replace(s)
+	return w.write("id: " + t.ID() + "\nevent: " + closure.OneLine(t.Kind) + "\ndata: " + string(data) + "\n\n")
 }

@@ -44,6 +44,15 @@ func entryOf(ctx context.Context) *entry {
 	return &entry{}
 }
 
+// Answered is a request that was answered, for whoever counts them.
+type Answered struct {
+	Route  string // as it is declared, be it with its method; "none" where no route was found
+	Method string // as it came
+	Status int
+	Took   time.Duration
+	Stream bool // it lasted as long as its client listened
+}
+
 // Seen notes for a request's line in the log which page of the console it was for, and who asked. It gives the request's id.
 func Seen(ctx context.Context, route, who string) (requestID string) {
 	e := entryOf(ctx)
@@ -72,17 +81,21 @@ func (s *server) begin(c *gin.Context) {
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), entryKey{}, e))
 	c.Header("X-Request-ID", e.requestID)
 	start := time.Now()
-	defer func() { s.logRequest(c, e, time.Since(start)) }()
+	defer func() {
+		took, route := time.Since(start), cmp.Or(c.FullPath(), e.route, "none")
+		if s.Answered != nil {
+			stream := strings.HasPrefix(c.Writer.Header().Get("Content-Type"), "text/event-stream")
+			s.Answered(Answered{Route: route, Method: c.Request.Method, Status: c.Writer.Status(), Took: took, Stream: stream})
+		}
+		s.logRequest(c, e, route, took)
+	}()
 	c.Next()
 }
 
-func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
+func (s *server) logRequest(c *gin.Context, e *entry, route string, took time.Duration) {
 	status := c.Writer.Status()
 	fields := logrus.Fields{
-		"method": c.Request.Method, "route": c.FullPath(), "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
-	}
-	if fields["route"] == "" {
-		fields["route"] = cmp.Or(e.route, "none")
+		"method": c.Request.Method, "route": route, "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
 	}
 	if e.who != "" {
 		fields["person"] = e.who
@@ -108,10 +121,10 @@ func (s *server) logRequest(c *gin.Context, e *entry, took time.Duration) {
 		level = logrus.ErrorLevel
 	case e.scheduled != nil:
 		level = logrus.WarnLevel
-	case c.FullPath() == "/health" || c.FullPath() == "/ready":
+	case route == "/health" || route == "/ready" || route == MetricsPath:
 		level = logrus.DebugLevel // a probe comes every few seconds
 	}
-	s.Log.WithFields(fields).Log(level, "request")
+	s.Log.WithContext(c.Request.Context()).WithFields(fields).Log(level, "request")
 }
 
 // recovery turns a panic into a problem. http.ErrAbortHandler goes on: that is how a handler hangs up.

@@ -41,21 +41,22 @@ func (s *server) registerResolve(api huma.API) {
 }
 
 func (s *server) resolve(ctx context.Context, in *resolveInput) (*commandOutput, error) {
+	why, err := reason(in.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
 	r, err := resolution(in.Body)
 	if err != nil {
 		return nil, err
 	}
 	out, err := commanded(ctx, s, in.AccountID, func(ctx context.Context, c closure.Closure, answer *ledger.Reply[desk.After]) (desk.After, error) {
-		return s.desk.Resolve(ctx, c, r, desk.Ask{Actor: actor(ctx), Why: in.Body.Reason}, answer)
+		return s.desk.Resolve(ctx, c, r, desk.Ask{Actor: actor(ctx), Why: why}, answer)
 	}, s.afterwards)
 	return &commandOutput{out}, err
 }
 
 // resolution reads the body.
 func resolution(b ResolveBody) (closure.Resolution, error) {
-	if err := line("body.reason", b.Reason); err != nil {
-		return closure.Resolution{}, err
-	}
 	r, faults := desk.Word{
 		Kind: closure.ResolutionKind(b.Resolution), Amount: b.Amount, Reference: b.Reference, TransferID: b.TransferID,
 		IntentID: b.IntentID, RelationshipID: b.RelationshipID,

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/desk"
@@ -62,6 +63,14 @@ type Options struct {
 	// not, and is ready all the same. This field is optional.
 	Beside func(context.Context) map[string]error
 
+	// Metrics answers GET /metrics, for anybody who reaches this address. Nil: there is none.
+	Metrics http.Handler
+	// Answered is told of each request that was answered. Nil: nobody is.
+	Answered func(Answered)
+
+	// Tracer makes the spans of requests, below which their queries and broker calls are. Nil: there are none.
+	Tracer trace.Tracer
+
 	// Log gets one line for each request. Nil means that nothing is logged.
 	Log     *logrus.Logger
 	Version string
@@ -108,7 +117,7 @@ func New(o Options) (http.Handler, error) {
 	if err := r.SetTrustedProxies(nil); err != nil {
 		return nil, err
 	}
-	r.Use(s.begin, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
+	r.Use(s.begin, s.trace, s.recovery, headers, sameSite, s.guard, mediaType, s.deprecate, s.throttle, s.scoped, s.limit, s.once)
 	r.NoRoute(func(c *gin.Context) {
 		if o.Console != nil && !keyed(c.Request) {
 			c.Status(http.StatusOK) // gin has put down a 404
@@ -127,6 +136,9 @@ func New(o Options) (http.Handler, error) {
 	s.register(api)
 	s.registerEarlier(api, r)
 	s.registerDocs(r)
+	if o.Metrics != nil {
+		r.GET(MetricsPath, gin.WrapH(o.Metrics))
+	}
 	describe(api.OpenAPI().Components.Schemas)
 	explain(api.OpenAPI())
 	if err := exemplify(api.OpenAPI()); err != nil {
@@ -151,7 +163,10 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // forAll are the addresses that want no key.
-var forAll = []string{"/health", "/ready", DocsPath, "/openapi.json"}
+var forAll = []string{"/health", "/ready", MetricsPath, DocsPath, "/openapi.json"}
+
+// MetricsPath is where the metrics are.
+const MetricsPath = "/metrics"
 
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.
 func (d door) Hangup() { d.live.Close() }

@@ -79,7 +79,9 @@ func (q *Queue) enqueue(ctx context.Context, t *asynq.Task, id, queue string, wa
 		}
 		opts = append(opts, asynq.ProcessIn(at.Sub(now)))
 	}
+	_, span := begin(ctx, t.Type(), queue, wait)
 	_, err := q.client.EnqueueContext(ctx, t, opts...)
+	end(span, err)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return ErrConflict
 	}

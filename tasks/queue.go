@@ -62,7 +62,11 @@ func (q *Queue) Schedule(ctx context.Context, c closure.Closure) error {
 	if err != nil {
 		return err
 	}
-	return q.enqueue(ctx, asynq.NewTask(TypeOf(c.Phase), body), p.ID(), QueueFor(c.Priority), q.clock.Machine(c.DueAt.Sub(q.clock.Now())))
+	var headers map[string]string
+	if c.Trace != "" {
+		headers = map[string]string{TraceHeader: c.Trace}
+	}
+	return q.enqueue(ctx, asynq.NewTaskWithHeaders(TypeOf(c.Phase), body, headers), p.ID(), QueueFor(c.Priority), q.clock.Machine(c.DueAt.Sub(q.clock.Now())))
 }
 
 // Look says where the task of the closure's present version stands.

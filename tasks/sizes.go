@@ -3,13 +3,10 @@ package tasks
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/hibiken/asynq"
 )
 
 // Size is how much is in one queue, at this moment.
@@ -21,26 +18,34 @@ type Size struct {
 	Scheduled int           // due later
 	Retry     int           // after an error, due later
 	Archived  int           // given up; the rows say so
+	Completed int           // done, and kept for a while
 	Latency   time.Duration // machine time for which the oldest pending task has waited
 	Paused    bool          // by somebody, in Asynq
+
+	Bytes             int64 // of Redis, about: Asynq looks at a few of each kind
+	Processed, Failed int64 // since Redis was last emptied
 }
 
 // Sizes asks for every queue, the weightiest first.
 func (q *Queue) Sizes(ctx context.Context) ([]Size, error) {
+	// A queue that is not listed has no size by Asynq, whatever is in it: Redis was emptied, or nothing has run yet.
+	listed, err := q.inspector.Queues()
+	if err == nil && len(listed) < len(Queues) {
+		err = Register(ctx, q.rdb)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the queues: %w", err)
+	}
 	var out []Size
 	for _, name := range slices.SortedFunc(maps.Keys(Queues), func(a, b string) int { return cmp.Compare(Queues[b], Queues[a]) }) {
 		info, err := q.inspector.GetQueueInfo(name)
-		if errors.Is(err, asynq.ErrQueueNotFound) { // Redis was emptied
-			if err = Register(ctx, q.rdb); err == nil {
-				info, err = q.inspector.GetQueueInfo(name)
-			}
-		}
 		if err != nil {
 			return nil, fmt.Errorf("look at the queue %s: %w", name, err)
 		}
 		out = append(out, Size{
 			Name: name, Weight: Queues[name], Pending: info.Pending, Active: info.Active, Scheduled: info.Scheduled, Retry: info.Retry,
-			Archived: info.Archived, Latency: info.Latency, Paused: info.Paused,
+			Archived: info.Archived, Completed: info.Completed, Latency: info.Latency, Paused: info.Paused,
+			Bytes: info.MemoryUsage, Processed: int64(info.ProcessedTotal), Failed: int64(info.FailedTotal),
 		})
 	}
 	return out, nil

@@ -37,6 +37,10 @@ func ParsePayload(b []byte) (Payload, error) {
 	return p, nil
 }
 
+// TraceHeader is the header of a task that names the trace of its closure, where that has one. It comes from the closure's row
+// each time, and so is there again after Redis was lost.
+const TraceHeader = "traceparent"
+
 // ID is the task's ID: versions may repeat after the ledger is restored, tokens never do.
 func (p Payload) ID() string { return fmt.Sprintf("%s/%d.%s", p.ClosureID, p.Version, p.Token) }
 

@@ -42,11 +42,13 @@ var assets = func() map[string]asset {
 	}
 	all := map[string]asset{}
 	for name, body := range map[string][]byte{
-		"console.css":   css.Bytes(),
-		"console.js":    read(consoleFiles, "console/console.js"),
-		"icon.svg":      read(consoleFiles, "console/icon.svg"),
-		"htmx.min.js":   read(vendored, "vendor/htmx.min.js"),
-		"hx-sse.min.js": read(vendored, "vendor/hx-sse.min.js"),
+		"console.css":    css.Bytes(),
+		"console.js":     read(consoleFiles, "console/console.js"),
+		"icon.svg":       read(consoleFiles, "console/icon.svg"),
+		"monitoring.css": read(consoleFiles, "console/monitoring.css"),
+		"monitoring.js":  read(consoleFiles, "console/monitoring.js"),
+		"htmx.min.js":    read(vendored, "vendor/htmx.min.js"),
+		"hx-sse.min.js":  read(vendored, "vendor/hx-sse.min.js"),
 	} {
 		sum := sha256.Sum256(body)
 		ext := path.Ext(name)

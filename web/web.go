@@ -30,7 +30,7 @@ var (
 		return template.CSS(b) //nolint:gosec // it is ours
 	}()
 
-	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }, "dollars": dollars}).ParseFS(files, "*.html"))
+	pages = template.Must(template.New("").Funcs(template.FuncMap{"sheet": func() template.CSS { return sheet }, "asset": Asset, "dollars": dollars}).ParseFS(files, "*.html"))
 
 	// PagePolicy is the Content-Security-Policy of a page: its sheet and nothing else.
 	PagePolicy = func() string {
@@ -58,4 +58,15 @@ func CaseFile(file any) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// InMonitoring puts what of ours stands on asynqmon's pages into one: a way back, and from a task to what it is of. Where it has
+// no place for it the page is left as it is.
+func InMonitoring(page []byte) []byte {
+	for before, part := range map[string]string{"</head>": "monitoring.head", `<div id="root">`: "monitoring.bar"} {
+		var b bytes.Buffer
+		must(pages.ExecuteTemplate(&b, part, nil))
+		page = bytes.Replace(page, []byte(before), append(b.Bytes(), before...), 1)
+	}
+	return page
 }

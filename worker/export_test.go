@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"context"
+
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 )
@@ -27,3 +29,6 @@ func (p Pulse) Counted(h asynq.Handler) asynq.Handler { return p.counted(h) }
 
 // Forget removes what is remembered too long.
 var Forget = forget
+
+// Round is one round of a patrol.
+func (p *Patrol) Round(ctx context.Context) error { return p.round(ctx) }

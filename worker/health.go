@@ -77,6 +77,9 @@ func serveHealth(ctx context.Context, o Options, pulse *pulse) (stop func(), err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", &page{o: o, pulse: pulse, down: map[string]bool{}})
+	if o.Metrics != nil {
+		mux.Handle("GET /metrics", o.Metrics)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 	go func() {
 		if err := srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {

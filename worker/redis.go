@@ -4,29 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"closeout/tasks"
 )
 
 // ErrUnfit says that this Redis would lose tasks or can't run Asynq's scripts. Waiting does not mend it; a person must.
 var ErrUnfit = errors.New("this Redis is not fit for the queue")
 
 // Fit asks Redis whether it may carry the queue. ErrUnfit: it may not, and the text says what to do. Any other error: it
-// could not be asked now. The warnings are for the log. CONFIG is forbidden on managed servers, so that INFO is asked; what
-// a server does not tell is a warning, since nobody knows.
+// could not be asked now. The warnings are for the log; what a server does not tell is one, since nobody knows.
 func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err error) {
 	if err := rdb.Ping(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("ask Redis: %w", err)
 	}
-	text, err := rdb.Info(ctx).Result()
-	if said, ok := errors.AsType[redis.Error](err); ok && !strings.HasPrefix(said.Error(), "LOADING") {
-		return []string{"Redis does not let this user ask INFO: whether it is at least 6.2 and evicts nothing is not known (" + said.Error() + ")"}, nil
+	info, err := tasks.Ask(ctx, rdb)
+	if errors.Is(err, tasks.ErrUntold) {
+		return []string{"whether Redis is at least 6.2 and evicts nothing is not known: " + err.Error()}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ask Redis for INFO: %w", err)
+		return nil, err
 	}
-	info := fields(text)
 	if info["role"] == "slave" {
 		return nil, errors.New("this Redis is a replica and takes no writes; waiting for a primary")
 	}
@@ -37,15 +36,14 @@ func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err
 	case old:
 		unfit = append(unfit, fmt.Errorf("it is version %s, and Asynq needs at least 6.2: upgrade it", info["redis_version"]))
 	}
-	switch policy := info["maxmemory_policy"]; policy {
-	case "noeviction":
-	case "":
+	switch evicts, known := info.Evicts(); {
+	case !known:
 		warnings = append(warnings, "Redis does not tell its maxmemory-policy: it must be noeviction, or a full Redis drops tasks")
-	default:
+	case evicts:
 		unfit = append(unfit, fmt.Errorf("its maxmemory-policy is %s, so that a full Redis drops what the queue needs: "+
-			"set it to noeviction (in redis.conf, or in the parameter group of a managed Redis)", policy))
+			"set it to noeviction (in redis.conf, or in the parameter group of a managed Redis)", info["maxmemory_policy"]))
 	}
-	if info["aof_enabled"] == "0" {
+	if persists, _ := info.Persists(); !persists {
 		warnings = append(warnings, "Redis keeps no append-only file (appendonly no): a restart of Redis loses tasks. No closure is lost by that: "+
 			"the sweep rebuilds the queue from the ledger, and each closure goes on a minute or so after its visit was due")
 	}
@@ -53,17 +51,6 @@ func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err
 		return warnings, fmt.Errorf("%w: %w", ErrUnfit, errors.Join(unfit...))
 	}
 	return warnings, nil
-}
-
-// fields reads the answer to INFO.
-func fields(info string) map[string]string {
-	out := map[string]string{}
-	for line := range strings.Lines(info) {
-		if k, v, ok := strings.Cut(line, ":"); ok {
-			out[k] = strings.TrimSpace(v)
-		}
-	}
-	return out
 }
 
 // olderThan62 reads a version such as 7.0.15.

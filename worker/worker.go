@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -36,14 +37,21 @@ type Options struct {
 	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
 
+	// Patrol walks along the histories beside the sweep. Nil: nobody does.
+	Patrol *Patrol
+
 	// Beat tells of this worker to people. Nil: it stays unknown beyond what Asynq tells.
 	Beat *Beat
+
+	// Swept is told of each sweep that has ended. Nil: nobody is.
+	Swept func(began time.Time, s handlers.Swept, err error)
 
 	// Hurry cuts the drain short once it is closed. This field is optional.
 	Hurry <-chan struct{}
 
 	Health     func(ctx context.Context) map[string]error // what must work beside Asynq, within two seconds
 	HealthAddr string                                     // "" opens none
+	Metrics    http.Handler                               // answers GET /metrics beside it; nil: there is none
 	// Broker says why the broker is not asked at all, if it is not. The health page shows it, and a worker is healthy all the
 	// same: no restart mends the broker or our credentials, and one would take down what waits in order. Nil: not shown.
 	Broker func() error
@@ -157,6 +165,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.Redrives != nil {
 		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { bites(ctx, o, "bulk retries", o.Redrives.Sweep) }) })
 	}
+	if o.Patrol != nil {
+		p.open.Go(func() { every(ctx, o.Timing.Sweep, func() { patrol(ctx, o) }) })
+	}
 	if o.Streams != nil {
 		p.open.Go(func() { o.Streams.Run(ctx) })
 	}
@@ -261,6 +272,9 @@ func sweep(ctx context.Context, o Options) {
 	s, err := o.Runner.Sweep(ctx)
 	if o.Beat != nil && ctx.Err() == nil {
 		o.Beat.swept(began, s, err)
+	}
+	if o.Swept != nil && ctx.Err() == nil {
+		o.Swept(began, s, err)
 	}
 	switch {
 	case ctx.Err() != nil:

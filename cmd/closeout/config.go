@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -57,16 +58,39 @@ func (s store) check(bad *complaints) {
 	if err != nil {
 		bad.add("CLOSEOUT_DATABASE_URL", "%v", err)
 	}
-	if s.clear(postgres, hosts) {
+	if s.clear(plainPostgres, hosts) {
 		bad.add("CLOSEOUT_DATABASE_URL", "would go over the network unencrypted: add sslmode=verify-full, with sslrootcert=FILE for an authority of your own; or say CLOSEOUT_PLAINTEXT=postgres")
 	}
+}
+
+// queueStore is where the queue is.
+type queueStore struct {
+	RedisURL string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
+}
+
+// check returns how to reach it; nil where that is not known.
+func (q queueStore) check(e encryption, bad *complaints) *redis.Options {
+	o, err := redis.ParseURL(q.RedisURL)
+	switch {
+	case q.RedisURL == "":
+		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
+		return nil
+	case err != nil:
+		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
+		return nil
+	case e.clear(plainRedis, redisHosts(o)):
+		bad.add("CLOSEOUT_REDIS_URL", "would go over the network unencrypted: write rediss:// and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+	}
+	o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
+	o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
+	return o
 }
 
 // remote are the settings of processes that use real servers.
 type remote struct {
 	store
+	queueStore
 	Day          string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>; refused with live."`
-	RedisURL     string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
 	AlpacaURL    string `env:"CLOSEOUT_ALPACA_URL" help:"The Broker API, https://broker-api.sandbox.alpaca.markets for the sandbox."`
 	AlpacaKey    string `env:"CLOSEOUT_ALPACA_KEY" secret:"" help:"Broker API key."`
 	AlpacaSecret string `env:"CLOSEOUT_ALPACA_SECRET" secret:"" help:"Broker API secret."`
@@ -119,6 +143,7 @@ type settings struct {
 	calls  int                   // at the broker, a minute, by all processes
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
+	traces tracing
 }
 
 func (c common) check(bad *complaints) settings {
@@ -128,6 +153,7 @@ func (c common) check(bad *complaints) settings {
 		s.env = closure.Sandbox
 	}
 	s.policy = c.policy(s.env, bad)
+	s.traces = tracingOf(os.Getenv, bad)
 	level, err := logrus.ParseLevel(c.LogLevel)
 	if err != nil {
 		bad.add("CLOSEOUT_LOG_LEVEL", "must be error, warn, info or debug, is %q", c.LogLevel)
@@ -223,20 +249,7 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 	case s.calls < budget.Least || s.calls > 10_000_000:
 		bad.add("CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "must lie between %d and 10000000, is %d", budget.Least, s.calls)
 	}
-	var opts *redis.Options
-	switch o, err := redis.ParseURL(r.RedisURL); {
-	case r.RedisURL == "":
-		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
-	case err != nil:
-		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
-	default:
-		o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
-		o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
-		opts = o
-		if r.clear(inRedis, redisHosts(o)) {
-			bad.add("CLOSEOUT_REDIS_URL", "would go over the network unencrypted: write rediss:// and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
-		}
-	}
+	opts := r.queueStore.check(r.encryption, bad)
 	r.store.check(bad)
 	if strings.HasPrefix(r.DatabaseURL, "sqlite:") && r.AccountStatus != "" {
 		bad.add("CLOSEOUT_ACCOUNT_STATUS", "names a table on Postgres; with a sqlite: ledger there is none")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +92,13 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 	}
 	mini := miniredis.NewMiniRedis()
 	defer mini.Close()
-	rdb := redis.NewClient(&redis.Options{Addr: "miniredis", DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
+	password := rand.Text()
+	forget, err := openRedis(mini, c.Data, password) // for closeout monitor
+	if err != nil {
+		return err
+	}
+	defer forget()
+	rdb := redis.NewClient(&redis.Options{Addr: "miniredis", Password: password, DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
 	p, err := assemble(ctx, s, rdb, "sqlite:"+filepath.Join(c.Data, "closeout.db"),
 		alpaca.Options{BaseURL: "http://" + simLn.Addr().String(), Key: demoKey, Secret: demoSecret})
 	if err != nil {
@@ -168,34 +175,41 @@ var demoEnds = time.Date(2090, time.January, 1, 0, 0, 0, 0, time.UTC)
 // restarts, so that nothing a simulator or a ledger wrote lies in the future.
 func keptClock(dir, day string) (closure.Clock, error) {
 	path := filepath.Join(dir, "clock.json")
-	var k kept
-	b, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		d, err := time.ParseDuration(day)
 		if err != nil {
 			return closure.Clock{}, err
 		}
 		c := closure.ScaledClock(d, demoBegins, time.Now())
-		if b, err = json.Marshal(kept{Clock: c.String()}); err != nil {
+		b, err := json.Marshal(kept{Clock: c.String()})
+		if err != nil {
 			return c, err
 		}
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			return c, fmt.Errorf("keep the clock: %w", err)
 		}
 		return c, nil
-	case err != nil:
+	}
+	c, err := readClock(path)
+	if err == nil && c.Now().After(demoEnds) {
+		return c, fmt.Errorf("in this demo the year is %d by now: its days went on while it was stopped; begin anew with another --data, or remove %s", c.Now().Year(), dir)
+	}
+	return c, err
+}
+
+// readClock is the clock that a folder has kept.
+func readClock(path string) (closure.Clock, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
 		return closure.Clock{}, fmt.Errorf("read the clock: %w", err)
 	}
+	var k kept
 	if err := json.Unmarshal(b, &k); err != nil {
 		return closure.Clock{}, fmt.Errorf("%s is not readable (%w); remove the data folder to begin anew", path, err)
 	}
 	c, err := closure.ParseClock(k.Clock)
 	if err != nil {
 		return c, fmt.Errorf("%s: %w; remove the data folder to begin anew", path, err)
-	}
-	if c.Now().After(demoEnds) {
-		return c, fmt.Errorf("in this demo the year is %d by now: its days went on while it was stopped; begin anew with another --data, or remove %s", c.Now().Year(), dir)
 	}
 	return c, nil
 }

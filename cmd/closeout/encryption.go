@@ -18,13 +18,13 @@ type encryption struct {
 
 // What CLOSEOUT_PLAINTEXT can name.
 const (
-	inRedis  = "redis"
-	postgres = "postgres"
+	plainRedis    = "redis"
+	plainPostgres = "postgres"
 )
 
 func (e encryption) check(bad *complaints) {
 	for _, name := range e.Plaintext {
-		if name != inRedis && name != postgres {
+		if name != plainRedis && name != plainPostgres {
 			bad.add("CLOSEOUT_PLAINTEXT", "may name redis and postgres, has %q", name)
 		}
 	}

@@ -38,7 +38,7 @@ func TestWhatLeavesTheMachineIsEncrypted(t *testing.T) {
 		"neither":                    {redis: "redis://redis/0", database: "postgres://u:hunter2@db/c", refused: "CLOSEOUT_REDIS_URL CLOSEOUT_DATABASE_URL"},
 		"what has no such way":       {redis: "redis://127.0.0.1/0", database: here, plaintext: []string{"smtp"}, refused: "CLOSEOUT_PLAINTEXT"},
 	} {
-		r := remote{RedisURL: c.redis, AlpacaURL: "http://127.0.0.1:9000", AlpacaKey: "k", AlpacaSecret: "s"}
+		r := remote{queueStore: queueStore{c.redis}, AlpacaURL: "http://127.0.0.1:9000", AlpacaKey: "k", AlpacaSecret: "s"}
 		r.DatabaseURL, r.Plaintext = c.database, c.plaintext
 		var bad complaints
 		opts := r.check(&settings{env: "sandbox"}, &bad)

@@ -33,7 +33,7 @@ func FuzzSettings(f *testing.F) {
 			Environment: env, LogLevel: "info", LogFormat: "text", ACHDailyLimit: daily, ReturnWatch: watch,
 			LiquidationPoll: poll, SettlementPoll: poll, SettlementLimit: limit, WithdrawalLimit: limit, ClosingLimit: poll,
 		}
-		r := remote{store: store{DatabaseURL: database}, Day: day, RedisURL: redis, AlpacaURL: alpaca, AlpacaKey: "k", AlpacaSecret: "hunter2hunter2"}
+		r := remote{store: store{DatabaseURL: database}, Day: day, queueStore: queueStore{redis}, AlpacaURL: alpaca, AlpacaKey: "k", AlpacaSecret: "hunter2hunter2"}
 		var bad complaints
 		s := c.check(&bad)
 		opts := r.check(&s, &bad)
@@ -73,7 +73,7 @@ func FuzzTold(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		said := oneLine(told(body))
+		said := closure.OneLine(told(body))
 		if strings.ContainsAny(said, "\r\n\x1b\x00") {
 			t.Errorf("%q is told as %q", body, said)
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ type keysCmd struct {
 // keyStore is where keys are kept: each environment has its own.
 type keyStore struct {
 	store
-	Environment string `env:"CLOSEOUT_ENVIRONMENT" default:"sandbox" enum:"sandbox,live" help:"sandbox or live: whose keys."`
+	Environment string `env:"CLOSEOUT_ENVIRONMENT" default:"sandbox" enum:"sandbox,live" help:"sandbox or live: each has keys and closures of its own."`
 }
 
 // open gives the ledger, whose schema is brought up to date on the way.
@@ -54,11 +53,7 @@ func (c *keysCreateCmd) Run(ctx context.Context, o output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	by := "unknown"
-	if u, err := user.Current(); err == nil {
-		by = u.Username
-	}
-	secret, k, err := server.MakeKey(l.Environment(), c.Name, c.Scope, "cli:"+by)
+	secret, k, err := server.MakeKey(l.Environment(), c.Name, c.Scope, "cli:"+username())
 	if err != nil {
 		return err
 	}
@@ -85,19 +80,15 @@ func (c *keysListCmd) Run(ctx context.Context, o output) (err error) {
 	if err != nil {
 		return err
 	}
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.Style().Options = table.OptionsNoBordersAndSeparators
-	t.Style().Format.Header = 0
-	t.AppendHeader(table.Row{"NAME", "SCOPES", "CREATED", "BY", "LAST USED", "REVOKED"})
+	var rows []table.Row
 	for _, revoked := range []bool{false, true} {
 		for _, k := range all {
 			if k.RevokedAt.IsZero() != revoked {
-				t.AppendRow(table.Row{k.Name, strings.Join(k.Scopes, ","), moment(k.CreatedAt), k.CreatedBy, cmp.Or(moment(k.LastUsedAt), "never"), moment(k.RevokedAt)})
+				rows = append(rows, table.Row{k.Name, strings.Join(k.Scopes, ","), moment(k.CreatedAt), k.CreatedBy, cmp.Or(moment(k.LastUsedAt), "never"), moment(k.RevokedAt)})
 			}
 		}
 	}
-	_, err = fmt.Fprintln(o.out, t.Render())
+	_, err = fmt.Fprintln(o.out, columns(table.Row{"NAME", "SCOPES", "CREATED", "BY", "LAST USED", "REVOKED"}, rows))
 	return err
 }
 

@@ -24,6 +24,8 @@ type cli struct {
 	Simulator simulatorCmd     `cmd:"" help:"Serve the simulated broker alone."`
 	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
 	Keys      keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
+	Monitor   monitorCmd       `cmd:"" help:"Look at the service and mend it, by the ledger and Redis themselves."`
+	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
 	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
@@ -65,7 +67,8 @@ func hurried(ctx context.Context) <-chan struct{} {
 	return c
 }
 
-// run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings.
+// run is the program, for main and for tests. It returns the exit status: 0, 1 for a failure, 2 for wrong usage or settings;
+// a command's help names others.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c cli
 	var files secretFiles
@@ -97,6 +100,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.Is(err, errQuiet):
 		return 1
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
 	}
 	_, _ = fmt.Fprintf(stderr, "closeout %s: %s\n", k.Command(), own.mask(err.Error()))
 	if _, ok := errors.AsType[*settingsError](err); ok {

@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/budget"
@@ -21,6 +22,7 @@ import (
 	"closeout/ledger"
 	"closeout/live"
 	"closeout/mail"
+	"closeout/metrics"
 	"closeout/readiness"
 	"closeout/server"
 	"closeout/tasks"
@@ -37,14 +39,16 @@ type parts struct {
 	budget  *budget.Budget
 	broker  *alpaca.Client
 	almanac *handlers.Almanac
-	stop    func() // ends what runs beside the doors
+	metrics *metrics.Metrics
+	tracer  trace.Tracer // nil: no spans are made
+	stop    func()       // ends what runs beside the doors
 }
 
 func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, database string, broker alpaca.Options) (*parts, error) {
 	worker.RepairAcks(rdb)
-	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb}
+	p := &parts{settings: s, timing: closure.TimingOf(s.clock), rdb: rdb, metrics: metrics.New(version, s.env)}
 	p.budget = budget.New(budget.Options{Redis: rdb, Name: string(s.env), PerMinute: s.calls, Probe: p.timing.Probe, Log: s.log})
-	broker.Gate = p.budget
+	broker.Gate, broker.Asked = p.budget, p.metrics.Asked
 	var err error
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
@@ -52,15 +56,22 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status}); err != nil {
 		return nil, err
 	}
+	var flush func()
+	if p.tracer, flush, err = s.traces.start(ctx, s.env, s.log); err != nil {
+		return nil, errors.Join(err, p.ledger.Close())
+	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
 	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
+	p.metrics.Watch(metrics.Sources{
+		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
+	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the doors are closed
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = p.almanac.Run(ctx) // it tells its troubles to the log, and the rules hold meanwhile
 	}()
-	p.stop = func() { cancel(); <-done }
+	p.stop = func() { cancel(); <-done; flush() }
 	return p, nil
 }
 
@@ -125,7 +136,10 @@ func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) 
 			return p.queue.ScheduleBite(ctx, handlers.BatchTask(b))
 		},
 		Queues:    p.queue.Sizes,
+		Metrics:   p.metrics,
+		Answered:  p.metrics.Answered,
 		Readiness: ready,
+		Tracer:    p.tracer,
 	})
 }
 
@@ -177,6 +191,15 @@ func (b budgeted) View(ctx context.Context, account string) (readiness.View, err
 	return b.Checker.View(ctx, account)
 }
 
+// Banks implements console.Readiness: one call.
+func (b budgeted) Banks(ctx context.Context, account string) ([]readiness.LinkedBank, error) {
+	ctx, err := b.budget.Ask(ctx, account, 1)
+	if err != nil {
+		return nil, &readiness.UnreadableError{What: "the bank relationships", Err: err}
+	}
+	return b.Checker.Banks(ctx, account)
+}
+
 // Transfers implements server.Readiness: a list and its empty page.
 func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Transfer, error) {
 	ctx, err := b.budget.Ask(ctx, account, 2)
@@ -189,15 +212,19 @@ func (b budgeted) Transfers(ctx context.Context, account string) ([]readiness.Tr
 func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency int, healthAddr string) worker.Options {
 	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
 	return worker.Options{
+		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
+		Patrol: &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log},
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log, Visited: beat.Visited,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+			Visited: func(late time.Duration) { beat.Visited(late); p.metrics.Began(late) }, Ended: p.metrics.Visited, Posted: p.metrics.Posted,
+			Tracer: p.tracer,
 		},
 		Batches: &handlers.Batches{
-			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log,
+			Ledger: p.ledger, Queue: p.queue, Readiness: p.checker(), Budget: p.budget, Clock: p.clock, Timing: p.timing, Log: p.log, Tracer: p.tracer,
 		},
-		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log},
+		Redrives: &handlers.Redrives{Ledger: p.ledger, Queue: p.queue, Timing: p.timing, Log: p.log, Tracer: p.tracer},
 	}
 }
 

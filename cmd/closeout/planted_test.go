@@ -93,19 +93,19 @@ func (b both) Format(e *logrus.Entry) ([]byte, error) {
 	return append(one, two...), err
 }
 
-// heard is a log.
-type heard struct {
+// wholeLog is everything that was logged.
+type wholeLog struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (h *heard) Write(p []byte) (int, error) {
+func (h *wholeLog) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.b.Write(p)
 }
 
-func (h *heard) String() string {
+func (h *wholeLog) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.b.String()
@@ -258,7 +258,7 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		t.Skip("lives through some days of three seconds: not in a short run")
 	}
 	f := &finds{words: maps.Clone(planted), found: map[string]string{}, looked: map[string]int{}}
-	log := &heard{}
+	log := &wholeLog{}
 	password, err := console.MakePassword("ann", planted["operator's password"])
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
@@ -44,11 +45,17 @@ type world struct {
 
 const worldKey = "0123456789abcdef"
 
-func TestMain(m *testing.M) {
+// TestMain also is the programs that the scripts run.
+func TestMain(m *testing.M) { testscript.Main(suite{m}, scriptCommands) }
+
+type suite struct{ *testing.M }
+
+// Run runs the tests.
+func (s suite) Run() int {
 	text.DisableColors() // what the tests of the board compare are words
-	status := m.Run()
+	status := s.M.Run()
 	_ = os.RemoveAll(binDir)
-	os.Exit(status)
+	return status
 }
 
 var (

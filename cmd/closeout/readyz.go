@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
+
+	"closeout/closure"
 )
 
 type readyzCmd struct {
@@ -69,7 +70,7 @@ func askReady(ctx context.Context, u *url.URL) (ready bool, said string) {
 		if cause := errors.Unwrap(err); cause != nil { // without the URL, which may hold a password
 			err = cause
 		}
-		return false, fmt.Sprintf("no answer from %s: %s", u.Redacted(), oneLine(err.Error()))
+		return false, fmt.Sprintf("no answer from %s: %s", u.Redacted(), closure.OneLine(err.Error()))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
@@ -77,9 +78,9 @@ func askReady(ctx context.Context, u *url.URL) (ready bool, said string) {
 		return false, fmt.Sprintf("%s broke off its answer", u.Redacted())
 	}
 	if resp.StatusCode != http.StatusOK {
-		return false, fmt.Sprintf("%s: %s", resp.Status, oneLine(told(body)))
+		return false, fmt.Sprintf("%s: %s", resp.Status, closure.OneLine(told(body)))
 	}
-	return true, oneLine(told(body))
+	return true, closure.OneLine(told(body))
 }
 
 // told is the gist of a page: the server's detail or what it has checked, or each thing that a worker looks at.
@@ -108,9 +109,4 @@ func told(body []byte) string {
 		return strings.Join(out, ", ")
 	}
 	return string(body[:min(len(body), 200)])
-}
-
-// oneLine is a text as a terminal may show it: on one line, and nothing that would move its cursor.
-func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 }

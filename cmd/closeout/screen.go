@@ -23,8 +23,15 @@ type screen struct {
 
 // live is a screen if the output is a terminal that can be drawn on, and nil otherwise or where lines were asked for.
 func (c *initiateCmd) live(o output) *screen {
-	f, ok := o.out.(*os.File)
-	if !ok || !c.Wait || c.JSON || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+	if !c.Wait || c.JSON {
+		return nil
+	}
+	return screenOn(tty(o))
+}
+
+// screenOn is a screen on a terminal; nil where there is none.
+func screenOn(f *os.File) *screen {
+	if f == nil {
 		return nil
 	}
 	return &screen{out: f, size: func() (int, int) {

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"closeout/alpaca/sim"
@@ -135,6 +137,7 @@ func (s *show) banner() {
     Console    %s          (one click signs you in; Asynq's own is at /monitoring)
     Broker     %s          (simulated)
     Data       %s              (kill this at any time; the next start goes on)
+    Monitor    %s monitor stats --data %s
 
   Close an account of your own:
 
@@ -144,11 +147,19 @@ func (s *show) banner() {
       -d '{"ach_relationship_id":"'$bank'","confirm_liquidation":true,"confirm_irreversible":true}'
     curl -s %s/api/account-closure/progress/$id -H 'X-API-Key: dev'
 
-`, s.clock.Machine(24*time.Hour), s.api, s.api, s.sim, s.data, s.sim, s.sim, s.api, s.api)
+`, s.clock.Machine(24*time.Hour), s.api, s.api, s.sim, s.data, asCalled(), s.data, s.sim, s.sim, s.api, s.api)
 	for _, d := range demos {
 		_, _ = fmt.Fprintf(s.out, "  %-17s must end %s\n", d.name, d.end)
 	}
 	_, _ = fmt.Fprintln(s.out)
+}
+
+// asCalled is how this program is called again from another terminal.
+func asCalled() string {
+	if strings.Contains(os.Args[0], "go-build") { // by go run, which removes it
+		return "go run ./cmd/closeout"
+	}
+	return os.Args[0]
 }
 
 func bankOf(broker *sim.Sim, id string) (string, error) {

@@ -216,7 +216,7 @@ var guards = []guard{
 	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
 	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
 	{"an adopted transfer is no other closure's", []cut{{"ledger/intents.go", "	if err != nil && isUnique(err) {\n		return ErrTaken", "	if err != nil && isUnique(err) {\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
-	{"an ended session stays ended", []cut{{"ledger/people.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
+	{"an ended session stays ended", []cut{{"ledger/signins.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
 	{"a sign-in has a token of its own", []cut{{"console/door.go", "errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx))", "errors.Join(d.sessions.Clear(ctx))"}}, entering, "another person has the same token"},
 	{"a session ends for lack of use", []cut{{"console/door.go", " || idle(s.Values[keySeen]) > idleTime", ""}}, entering, "FAIL: TestSessionsEnd/for_lack_of_use"},
 	{"an open page keeps no session", []cut{{"console/door.go", `r.Header.Get("HX-Request") == "" && `, ""}}, entering, "FAIL: TestSessionsEnd/under_an_open_page"},

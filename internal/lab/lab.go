@@ -25,6 +25,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/alpaca"
 	"closeout/alpaca/sim"
@@ -56,6 +57,8 @@ type Options struct {
 	Relaxed bool // and looks are put off while they are heard
 
 	Redrives bool // bulk retries are carried out
+
+	Tracer trace.Tracer // of visits and letters; nil: none
 }
 
 // Lab is one bench. Make it, and everything that uses it, inside a bubble.
@@ -107,6 +110,7 @@ type Lab struct {
 	deaf    bool
 
 	redrives bool
+	tracer   trace.Tracer
 	quiet    func() // ends the reading of streams
 }
 
@@ -122,7 +126,7 @@ func New(tb testing.TB, o Options) *Lab {
 	}
 	time.Sleep(time.Until(at))
 	l := &Lab{
-		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives,
+		TB: tb, handUntil: -1, rung: make(chan struct{}, 1), quiet: func() {}, Budget: o.Budget, redrives: o.Redrives, tracer: o.Tracer,
 		Policy: closure.DefaultPolicy(closure.Sandbox), Timing: closure.DefaultTiming, Log: logrus.New(),
 	}
 	l.Log.SetLevel(logrus.PanicLevel) // silence that costs nothing
@@ -211,7 +215,7 @@ func (l *Lab) start() {
 	cal := calendar.Rules()
 	p.run = &handlers.Runner{
 		Broker: l.Broker, Budget: l.Budget, Calendar: func() *calendar.Calendar { return cal }, Policy: l.Policy, Timing: l.Timing, Log: l.Log,
-		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}},
+		Post: handlers.Letters{Broker: l.Broker, Mailer: post{l}}, Tracer: l.tracer,
 	}
 	if l.relaxed {
 		p.run.Heard = l.streams.Heard
@@ -226,7 +230,7 @@ func (l *Lab) start() {
 	p.rdb.AddHook(p)
 	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}
 	if l.redrives {
-		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log}
+		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log, Tracer: l.tracer}
 	}
 }
 
@@ -244,8 +248,13 @@ func (l *Lab) Initiate(account string) closure.Closure {
 	if err != nil || !created {
 		l.TB.Fatalf("create: %v, created %v", err, created)
 	}
-	l.guard(func() { _ = l.cur.run.Queue.Schedule(l.TB.Context(), c) }) // a server killed here leaves the rest to the sweep
+	l.guard(func() { _ = l.Schedule(l.TB.Context(), c) }) // a server killed here leaves the rest to the sweep
 	return c
+}
+
+// Schedule asks for a closure's visit, as the server does.
+func (l *Lab) Schedule(ctx context.Context, c closure.Closure) error {
+	return l.cur.run.Queue.Schedule(ctx, c)
 }
 
 // Open makes an account and asks for its closing.
@@ -316,7 +325,7 @@ func (l *Lab) travel(until time.Time) {
 
 // Deliver carries out one visit of the closure's present version at this moment, as a second copy of a task would.
 func (l *Lab) Deliver(c closure.Closure) error {
-	return l.cur.run.Visit(context.WithoutCancel(l.TB.Context()), handlers.Delivery{Payload: tasks.PayloadOf(c)})
+	return l.cur.run.Visit(context.WithoutCancel(l.TB.Context()), handlers.Delivery{Payload: tasks.PayloadOf(c), Trace: c.Trace})
 }
 
 // FlushRedis empties Redis, as FLUSHALL does.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -188,6 +189,10 @@ var chained = map[string]func(*bench){
 				b.Errorf("%s: not found: %v", tt.name, err)
 			case bad.Seq != tt.seq || bad.ClosureID != c.ID || !strings.Contains(bad.Error(), fmt.Sprintf("event %d of closure %s", tt.seq, c.ID)):
 				b.Errorf("%s: %v, want it to name event %d", tt.name, bad, tt.seq)
+			default:
+				if v, err := b.l.Verify(b.Context(), "", 100); err != nil || v.Closures != 2 || !slices.Contains(v.Broken, *bad) {
+					b.Errorf("%s: a walk along all finds %+v, %v; want %v", tt.name, v, err, bad)
+				}
 			}
 			b.restore(c, whole)
 			if n := len(b.events(c.ID)); n != eventsInHistory {

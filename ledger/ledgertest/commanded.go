@@ -153,6 +153,15 @@ var commanded = map[string]func(*bench){
 		if got := b.get(c.ID); got.Version != c.Version+1 || !got.DueAt.Equal(at.Truncate(time.Microsecond)) || got.WokenAt.IsZero() {
 			b.Errorf("version %d after %d, due %s, woken %s", got.Version, c.Version, got.DueAt, got.WokenAt)
 		}
+		said := 0
+		for _, e := range b.events(c.ID) {
+			if e.Kind == "wake" {
+				said++
+			}
+		}
+		if said != len(fns) {
+			b.Errorf("the history has %d of %d wakes", said, len(fns))
+		}
 	},
 }
 

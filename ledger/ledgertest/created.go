@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/propagation"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -46,6 +47,28 @@ var created = map[string]func(*bench){
 		}
 		if got, err := b.l.OfAccount(b.Context(), "account-123456"); err != nil || got.ID != c.ID {
 			b.Errorf("the account's closure is %s, want %s: %v", got.ID, c.ID, err)
+		}
+	},
+
+	"AClosureKeepsTheTraceItCameBy": func(b *bench) {
+		const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		ctx := propagation.TraceContext{}.Extract(b.Context(), propagation.MapCarrier{"traceparent": parent})
+		c, _, err := b.l.Create(ctx, wish("a"))
+		if err != nil || c.Trace != parent {
+			b.Fatalf("it keeps %q, %v", c.Trace, err)
+		}
+		again, _, err := b.l.Create(b.Context(), wish("a"))
+		if err != nil || again.Trace != parent {
+			b.Errorf("asked for again it has %q, %v", again.Trace, err)
+		}
+		b.look(c, closure.Go(closure.Settlement, "sold"))
+		if c = b.get(c.ID); c.Trace != parent {
+			b.Errorf("after a visit it has %q", c.Trace)
+		}
+		for _, e := range b.events(c.ID) {
+			if strings.Contains(string(e.Detail), "4bf92f35") {
+				b.Errorf("the history, and so its hashes, know of the trace: %s", e.Detail)
+			}
 		}
 	},
 

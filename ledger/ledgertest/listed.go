@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -52,6 +54,36 @@ func (b *bench) found(f ledger.Filter) string {
 }
 
 var listed = map[string]func(*bench){
+	"SeveralListsAreReadAtOnce": func(b *bench) {
+		for n := range 5 {
+			b.fail(account(n), closure.OrderRefused)
+		}
+		b.fail("bank", closure.BankGone)
+		stops[closure.Dead](b, b.create("dead"))
+		b.create("running")
+		fs := []ledger.Filter{
+			{Statuses: []string{"failed", "dead"}, Reason: closure.OrderRefused},
+			{Statuses: []string{"canceled"}},
+			{Reason: closure.BankGone},
+			{Statuses: []string{"failed", "dead"}},
+			{},
+		}
+		for _, p := range []ledger.Page{{Limit: 3}, {Limit: 3, OldestFirst: true}, {Limit: 20}} {
+			got, err := b.l.Lists(b.Context(), fs, p)
+			if err != nil || len(got) != len(fs) {
+				b.Fatalf("%d lists, %v", len(got), err)
+			}
+			for n, f := range fs {
+				if diff := cmp.Diff(b.page(f, p), got[n]); diff != "" {
+					b.Errorf("%s, %+v: otherwise than by itself (-itself +among others)\n%s", f, p, diff)
+				}
+			}
+		}
+		if got, err := b.l.Lists(b.Context(), nil, ledger.Page{Limit: 3}); err != nil || len(got) != 0 {
+			b.Errorf("no list: %v, %v", got, err)
+		}
+	},
+
 	"PagesMissNoneAndRepeatNoneWhileOthersAreCreated": func(b *bench) {
 		const n, size = 60, 7
 		var ids []string

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -54,6 +56,28 @@ func (b *bench) counted(redrive string) string {
 func (b *bench) fail(account string, reason closure.Reason) closure.Closure {
 	b.Helper()
 	return b.look(b.create(account), closure.Fail(reason, "no"))
+}
+
+// multiply adds n closures like one, beside the ledger: each has its id and its account with a number behind it.
+func (b *bench) multiply(c closure.Closure, n int) {
+	b.Helper()
+	rows, err := b.db.SQL.QueryContext(b.Context(), "SELECT * FROM closures WHERE id = $1", c.ID)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err := errors.Join(err, rows.Close(), rows.Err()); err != nil { // an open reading keeps the writer out
+		b.Fatal(err)
+	}
+	values := slices.Clone(columns)
+	for i, name := range columns {
+		if name == "id" || name == "account_id" {
+			values[i] = name + " || '-' || CAST(k AS TEXT)"
+		}
+	}
+	b.tamper("INSERT INTO closures ("+strings.Join(columns, ", ")+") WITH RECURSIVE numbers(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM numbers WHERE k < $1)"+
+		" SELECT "+strings.Join(values, ", ")+" FROM closures, numbers WHERE id = $2", n, c.ID)
 }
 
 var redriven = map[string]func(*bench){
@@ -120,6 +144,72 @@ var redriven = map[string]func(*bench){
 		}
 	},
 
+	// What a person has seen in a preview is what they have decided on, and not as many others.
+	"WhatIsRetriedIsWhatWasShown": func(b *bench) {
+		var cs []closure.Closure
+		for n := range 3 {
+			cs = append(cs, b.fail(account(n), closure.OrderRefused))
+		}
+		again := func(c closure.Closure) closure.Closure {
+			return b.command(c.ID, closure.Resume(c.UpdatedAt, "bob", "seen"))
+		}
+		start := func(shown string) (ledger.Redrive, error) {
+			return b.l.CreateRedrive(b.Context(), ledger.Redrive{Reason: "x", Actor: "x", PerMinute: 600, Shown: shown})
+		}
+		digest := func(n int) string {
+			b.Helper()
+			got, shown, err := b.l.Retriable(b.Context(), ledger.Filter{})
+			if err != nil || got != n || shown == "" {
+				b.Fatalf("%d would be retried, want %d; the digest %q, %v", got, n, shown, err)
+			}
+			return shown
+		}
+		for _, tt := range []struct {
+			what    string
+			n, left int
+			happens func()
+		}{
+			{"one more", 3, 4, func() { b.fail("more", closure.OrderRefused) }},
+			{"one that has moved", 4, 4, func() { b.look(again(cs[1]), closure.Fail(closure.OrderRefused, "again")) }},
+			{"another instead", 4, 4, func() { again(cs[0]); b.fail("instead", closure.OrderRefused) }},
+			{"one less", 4, 3, func() { again(cs[2]) }},
+		} {
+			shown := digest(tt.n)
+			tt.happens()
+			if r, err := start(shown); !errors.Is(err, ledger.ErrStale) || r.Left() != tt.left {
+				b.Errorf("%s: %d left, %v", tt.what, r.Left(), err)
+			}
+		}
+		if n := b.count("redrives") + b.count("redrive_rows"); n != 0 {
+			b.Errorf("what was refused has written %d rows", n)
+		}
+		shown := digest(3)
+		b.fail("each", closure.Unexplained) // which is not retried among many
+		if digest(3) != shown {
+			b.Error("what a person must look at is in the digest")
+		}
+		if n, some, err := b.l.Retriable(b.Context(), ledger.Filter{AccountID: "instead"}); err != nil || n != 1 || some == shown {
+			b.Errorf("of a filter: %d, %v", n, err)
+		}
+		if r, err := start(shown); err != nil || r.Total != 4 || r.Skipped != 1 {
+			b.Errorf("as shown: %+v, %v", r, err)
+		}
+		// And however many they are.
+		last := b.fail("last", closure.OrderRefused)
+		b.multiply(last, 12_000)
+		shown = digest(12_004)
+		b.tamper("UPDATE closures SET version = version + 1 WHERE id = $1", last.ID+"-6000")
+		if r, err := start(shown); !errors.Is(err, ledger.ErrStale) || r.Left() != 12_004 {
+			b.Errorf("one of many has moved: %d left, %v", r.Left(), err)
+		}
+		if r, err := start(digest(12_004)); err != nil || r.Left() != 12_004 {
+			b.Errorf("as many as were shown: %d, %v", r.Left(), err)
+		}
+		if _, err := start(""); err != nil {
+			b.Errorf("where nothing was shown, whatever matches is meant: %v", err)
+		}
+	},
+
 	"EachIsRetriedOnceWhoeverTries": func(b *bench) {
 		c := b.fail("a", closure.OrderRefused)
 		b.fail("b", closure.OrderRefused) // so that it goes on
@@ -167,8 +257,20 @@ var redriven = map[string]func(*bench){
 		b.command(cs[2].ID, closure.Cancel(cs[2].UpdatedAt, "bob", "never mind", false))
 		b.tamper("UPDATE closures SET reason = 'bank_gone' WHERE id = $1", cs[3].ID) // no filter's field moves without the version; if one did
 		for n := range 4 {
-			if row := b.retry(r.ID, n); row.State != ledger.RetrySkipped || !strings.Contains(row.Why, "moved") {
+			before := b.get(cs[n].ID)
+			row := b.retry(r.ID, n)
+			if row.State != ledger.RetrySkipped || !strings.Contains(row.Why, "moved") {
 				b.Errorf("%d: %+v", n, row)
+			}
+			// Its history says so, and nothing else has changed.
+			evs := b.events(cs[n].ID)
+			last := evs[len(evs)-1]
+			if last.Kind != ledger.PassedOver || last.Actor != closure.Worker || !strings.Contains(last.Text, row.Why) || !strings.Contains(string(last.Detail), r.ID) {
+				b.Errorf("%d: the history says %+v", n, last)
+			}
+			before.Seq, before.HeadHash = before.Seq+1, b.get(cs[n].ID).HeadHash
+			if diff := cmp.Diff(before, b.get(cs[n].ID)); diff != "" {
+				b.Errorf("%d: passed over, and changed\n%s", n, diff)
 			}
 		}
 		if row := b.retry(r.ID, 4); row.State != ledger.RetryDone {
@@ -313,6 +415,7 @@ var redriven = map[string]func(*bench){
 		stops[closure.Closed](b, b.create("closed"))
 		b.look(b.create("blocked"), closure.Park(0, closure.AccountBlocked, "blocked"))
 		b.look(b.create("waiting"), closure.Wait(0, closure.Settling, "settling"))
+		b.look(b.create("noted"), closure.Wait(0, closure.ExcessNoted, "noted"))
 		groups, err := b.l.Asking(b.Context())
 		var got []string
 		for _, g := range groups {
@@ -324,6 +427,14 @@ var redriven = map[string]func(*bench){
 		want := "failed order_refused 3, failed bank_gone 2, paused paused 1, dead retries_used_up 1, running account_blocked 1"
 		if err != nil || strings.Join(got, ", ") != want {
 			b.Errorf("%v, %v\nwant %s", got, err, want)
+		}
+		got = nil
+		noted, err := b.l.Asking(b.Context(), closure.ExcessNoted, closure.Settling)
+		for _, g := range noted[min(len(noted), 4):] {
+			got = append(got, fmt.Sprintf("%s %s %d", g.State, g.Reason, g.N))
+		}
+		if want := "running account_blocked 1, running excess_noted 1, running settling 1"; err != nil || strings.Join(got, ", ") != want {
+			b.Errorf("with what is noted: %v, %v\nwant %s", got, err, want)
 		}
 		groups, err = b.l.Redrivable(b.Context(), ledger.Filter{Reason: closure.BankGone})
 		if err != nil || len(groups) != 1 || groups[0].N != 2 || groups[0].State != closure.Failed {

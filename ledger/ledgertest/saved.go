@@ -138,13 +138,17 @@ var saved = map[string]func(*bench){
 		} {
 			c := b.create("account-" + name)
 			at := c.DueAt.Add(time.Second)
-			marked := b.command(c.ID, closure.Wake(at, "stream", "an event"))
-			if marked.Version != c.Version || !marked.WokenAt.Equal(at) || len(b.events(c.ID)) != 1 {
-				b.Fatalf("%s: version %d, marked %s, %d events", name, marked.Version, marked.WokenAt, len(b.events(c.ID)))
+			marked := b.command(c.ID, closure.Wake(at, "ann", "look again"))
+			said := b.events(c.ID)
+			if marked.Version != c.Version || !marked.WokenAt.Equal(at) || len(said) != 2 || said[1].Actor != "ann" || said[1].Text != "look again" {
+				b.Fatalf("%s: version %d, marked %s, the history says %+v", name, marked.Version, marked.WokenAt, said)
 			}
-			next := save(c)
+			next := save(c) // which chains its own event to the wake's, of which the visit does not know
 			if next.DueAt.After(next.UpdatedAt) || !next.WokenAt.IsZero() {
 				b.Errorf("%s: saved at %s, due %s: the wake is lost", name, next.UpdatedAt, next.DueAt)
+			}
+			if all := b.events(c.ID); int64(len(all)) != b.get(c.ID).Seq || len(all) <= len(said) {
+				b.Errorf("%s: %d events, the row counts %d", name, len(all), b.get(c.ID).Seq)
 			}
 		}
 	},

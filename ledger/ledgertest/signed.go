@@ -13,7 +13,7 @@ import (
 // session is what a ledger knows of a token, "" if nothing.
 func (b *bench) session(l *ledger.Ledger, token string) string {
 	b.Helper()
-	data, found, err := l.People().FindCtx(b.Context(), token)
+	data, found, err := l.SignIns().FindCtx(b.Context(), token)
 	if err != nil || found != (data != nil) {
 		b.Fatalf("%q, %t, %v", data, found, err)
 	}
@@ -22,7 +22,7 @@ func (b *bench) session(l *ledger.Ledger, token string) string {
 
 func (b *bench) sign(token, data string, d time.Duration) {
 	b.Helper()
-	if err := b.l.People().CommitCtx(b.Context(), token, []byte(data), time.Now().Add(d)); err != nil {
+	if err := b.l.SignIns().CommitCtx(b.Context(), token, []byte(data), time.Now().Add(d)); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -30,7 +30,7 @@ func (b *bench) sign(token, data string, d time.Duration) {
 // signedOut ends a session.
 func (b *bench) signedOut(l *ledger.Ledger, token string) {
 	b.Helper()
-	if err := l.People().DeleteCtx(b.Context(), token); err != nil {
+	if err := l.SignIns().DeleteCtx(b.Context(), token); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -90,7 +90,7 @@ var signed = map[string]func(*bench){
 		for n := range many() {
 			token := fmt.Sprint("token", n)
 			b.sign(token, "data", time.Hour)
-			other, ctx := b.open(closure.Sandbox).People(), context.WithoutCancel(b.Context())
+			other, ctx := b.open(closure.Sandbox).SignIns(), context.WithoutCancel(b.Context())
 			var fns []func()
 			for range 4 {
 				fns = append(fns, func() {

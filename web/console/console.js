@@ -38,17 +38,17 @@ addEventListener("keydown", (e) => {
 });
 
 // A page that is told of changes says so when it can't be told any more.
-let since = new Date();
+let since = new Date(); // when it was last drawn
 function lost(is) {
   const p = document.getElementById("lost");
   if (!p) return;
   p.hidden = !is;
-  p.textContent = is ? "No word from the server; this is as of " + since.toLocaleTimeString() + "." : "";
+  p.textContent = is ? "No word from the server; this is as of " + since.toLocaleTimeString() + " by your clock." : "";
 }
 document.addEventListener("htmx:sse:after:connection", () => lost(false));
-document.addEventListener("htmx:sse:after:message", () => { since = new Date(); lost(false); });
+document.addEventListener("htmx:sse:after:message", () => lost(false));
 document.addEventListener("htmx:sse:error", () => lost(true));
 document.getElementById("live")?.addEventListener("anew", () => location.reload()); // what stands above the page has changed
-document.addEventListener("htmx:after:swap", () => clocks(document));
+document.addEventListener("htmx:after:swap", () => { since = new Date(); clocks(document); });
 
 clocks(document);

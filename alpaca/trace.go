@@ -1,0 +1,34 @@
+package alpaca
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// leaveSpan makes the span of a request that is over, below the span of ctx; where that is not recorded, nothing is made.
+// It is made afterwards so that nothing stands between a write and its connection: what is sent is the same, traced or not,
+// and the broker is told of no trace. resp is nil where there was no answer.
+func leaveSpan(ctx context.Context, method, path string, resp *http.Response, started time.Time) {
+	above := trace.SpanFromContext(ctx)
+	if !above.IsRecording() {
+		return
+	}
+	pattern := endpoint(path)
+	_, s := above.TracerProvider().Tracer("closeout/alpaca").Start(ctx, method+" "+pattern, trace.WithTimestamp(started), trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("url.template", pattern)))
+	defer s.End()
+	if resp == nil {
+		s.SetStatus(codes.Error, "")
+		s.SetAttributes(attribute.String("error.type", "no answer"))
+		return
+	}
+	s.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode), attribute.String("closeout.broker_request_id", Redact(requestID(resp))))
+	if resp.StatusCode >= http.StatusBadRequest {
+		s.SetStatus(codes.Error, "")
+	}
+}

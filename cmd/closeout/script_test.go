@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/shopspring/decimal"
+
+	"closeout/closure"
+	"closeout/ledger"
+	"closeout/tasks"
+)
+
+var update = flag.Bool("update", false, "write what the scripts print into them")
+
+//go:generate go test -run TestScript -update .
+
+// TestScript runs the program as a shell does, by the scripts of testdata/script. `make generate` writes what they print into
+// them. Beside the program they have commands of their own: seed fills a ledger, tamper changes a byte of it.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
+		Setup: func(e *testscript.Env) error {
+			mini := miniredis.NewMiniRedis()
+			if err := mini.StartAddr("127.0.0.1:0"); err != nil {
+				return err
+			}
+			e.Defer(mini.Close)
+			e.Setenv("REDIS", "redis://"+mini.Addr()+"/0")
+			e.Setenv("CLOSEOUT_DAY", closure.ScaledClock(24*time.Hour, scriptsBegin, time.Now()).String())
+			e.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun},
+	})
+}
+
+// scriptsBegin is business time at the start of each script: a Wednesday's morning in New York.
+var scriptsBegin = time.Date(2026, time.November, 18, 15, 0, 20, 0, time.UTC)
+
+// exits runs a command that must end with a status.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = e.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("%v: status %d, want %d", args[1:], got, want)
+	}
+}
+
+// accidents are what differs between two runs.
+var accidents = []struct {
+	of *regexp.Regexp
+	to string
+}{
+	{regexp.MustCompile(`CLA-\d{14}-`), "CLA-TIME-"},
+	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}(/[0-9]+)?(\.[0-9a-f]{12})?`), "ID"},
+	{regexp.MustCompile(`"[0-9a-f]{64}"`), `"HASH"`},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "UTC"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\dZ`), "MOMENT"},
+	{regexp.MustCompile(`cli:[^\s"]+`), "cli:USER"},
+	{regexp.MustCompile(`\b\d\d:\d\d(:\d\d)?\b`), "CLOCK"},
+	{regexp.MustCompile(`\b(\d+[dhm] )?\d+[hms] ago\b`), "SPAN ago"},
+	{regexp.MustCompile(`\bin (\d+[dhm] )?\d+[hms]\b`), "in SPAN"},
+	{regexp.MustCompile(`in \d+(\.\d+)?m?s, \d+ a second`), "in SPAN, RATE a second"},
+	{regexp.MustCompile(`"(seconds|events_per_second)": ?[0-9.e+-]+`), `"$1":N`},
+	{regexp.MustCompile(`SQLite [0-9.]+, [0-9.]+ MiB`), "SQLite VERSION, SIZE"},
+	{regexp.MustCompile(`"database(_bytes)?": [^,\n]+`), `"database$1": X`},
+	{regexp.MustCompile(`\\u003c`), "<"},
+	{regexp.MustCompile(` +\n`), "\n"},
+	{regexp.MustCompile(`  +`), "  "}, // columns are as wide as what was in them
+}
+
+// scrub writes the last output to a file without the accidents of this run.
+func scrub(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	for _, a := range accidents {
+		text = a.of.ReplaceAllString(text, a.to)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
+// begun waits until a ledger has a bulk retry, and puts its id into REDRIVE.
+func begun(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sql.Open("sqlite", "file:"+ts.MkAbs(args[0])+"?_pragma=busy_timeout(60000)")
+	ts.Check(err)
+	defer func() { _ = db.Close() }()
+	for t := time.NewTicker(20 * time.Millisecond); ; <-t.C {
+		id := ""
+		err := db.QueryRowContext(context.Background(), "SELECT id FROM redrives").Scan(&id)
+		if err == nil {
+			t.Stop()
+			ts.Setenv("REDRIVE", id)
+			return
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			ts.Check(err)
+		}
+	}
+}
+
+// seeded makes the accounts of the scripts: 01 runs, 02 and 03 have failed for one reason, 04 asks for a person by itself, 05 is
+// dead, 06 is paused, 07 waits for a payout that nobody knows of, 08 was closed nine years ago, 09 a moment ago.
+func seeded(ctx context.Context, path, redisURL string) error {
+	clock, err := closure.ParseClock(os.Getenv("CLOSEOUT_DAY"))
+	if err != nil {
+		return err
+	}
+	policy := closure.DefaultPolicy(closure.Sandbox)
+	l, err := ledger.Open(ctx, ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: policy, Clock: clock})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Close() }()
+	look := func(c closure.Closure, o closure.Outcome, paid string) closure.Closure {
+		c, failed := l.Save(ctx, c, closure.Looked(clock.Now(), o, closure.Look{}, &closure.Memo{Worth: "1000.00", OnWay: "0", Paid: paid}), nil)
+		err = errors.Join(err, failed)
+		return c
+	}
+	begin := func(n int, cause string) closure.Closure {
+		c, _, failed := l.Create(ctx, ledger.Wish{
+			AccountID: fmt.Sprintf("5eed0000-0000-4000-8000-0000000000%02d", n), RelationshipID: "7e1a7107-0000-4000-8000-000000000001", Fingerprint: "f00d",
+			Cause: cause, Actor: "api:shop",
+		})
+		err = errors.Join(err, failed)
+		return c
+	}
+	toPay := func(n int) closure.Closure {
+		c := look(begin(n, ""), closure.Go(closure.Settlement, "nothing is left to sell"), "")
+		return look(c, closure.Go(closure.Withdrawal, "$825.00 can be withdrawn"), "")
+	}
+	command := func(c closure.Closure, ch closure.Change) {
+		_, failed := l.Command(ctx, c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) { return ch, nil })
+		err = errors.Join(err, failed)
+	}
+	old := look(begin(8, "moved away"), closure.Done("the account is closed; paid out $1000.00"), "1000.00")
+	settling := look(begin(1, "moving on"), closure.Go(closure.Settlement, "nothing is left to sell"), "")
+	settling = look(settling, closure.Wait(time.Hour, closure.Settling, "trades settle on the next settlement day (T+1)"), "")
+	for n, reason := range []closure.Reason{2: closure.BankGone, 3: closure.BankGone, 4: closure.Unexplained} {
+		if reason == "" {
+			continue
+		}
+		look(toPay(n), closure.Fail(reason, closure.Reasons[reason].Title), "")
+	}
+	dead := begin(5, "")
+	for n := range closure.MaxRetries + 1 {
+		next, failed := l.Save(ctx, dead, closure.Stumbled(clock.Now(), "the broker's answer has no end", n, true), nil)
+		dead, err = next, errors.Join(err, failed)
+	}
+	command(begin(6, ""), closure.Pause(clock.Now(), "operator:ann", "the customer called"))
+	paying := toPay(7)
+	at := clock.Now()
+	_, _, failed := l.Claim(ctx, paying, closure.Claimed(at, at.Add(30*time.Second), "pay $825.00 out", true), []closure.Intent{{
+		Kind: closure.TransferIntent, Subject: "bank", Request: []byte(`{}`), Amount: decimal.NewNullDecimal(decimal.RequireFromString("825")), RelationshipID: "bank",
+		BankingDay: "2026-11-18", Quiet: true, ClaimedAt: at, Deadline: time.Now().Add(-time.Minute),
+	}}, closure.Event{Kind: "claim", At: at, Actor: closure.Worker, Text: "pay $825.00 out"})
+	err = errors.Join(err, failed)
+	look(begin(9, "a friend's advice"), closure.Done("the account is closed; paid out $1000.00"), "1000.00")
+	if err != nil {
+		return err
+	}
+	if redisURL != "" {
+		o, err := redis.ParseURL(redisURL)
+		if err != nil {
+			return err
+		}
+		rdb := redis.NewClient(o)
+		defer func() { _ = rdb.Close() }()
+		if err := tasks.NewQueue(rdb, clock, time.Minute).Schedule(ctx, settling); err != nil {
+			return err
+		}
+	}
+	return onFile(path, "UPDATE closures SET ended_at = '2017-11-20 15:00:00+00:00' WHERE id = ?; UPDATE notices SET state = 'sent'", old.ID)
+}
+
+func onFile(path, statements string, args ...any) error {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(context.Background(), statements, args...)
+	return errors.Join(err, db.Close())
+}
+
+// scriptCommands are what scripts can run: the program, and what never ships.
+var scriptCommands = map[string]func(){
+	"closeout": main,
+	"seed": func() { // FILE [REDIS]
+		redisURL := ""
+		if len(os.Args) > 2 {
+			redisURL = os.Args[2]
+		}
+		done(seeded(context.Background(), os.Args[1], redisURL))
+	},
+	"tamper": func() { // FILE ACCOUNT EVENT FROM TO
+		done(onFile(os.Args[1], "UPDATE events SET body = replace(body, ?, ?) WHERE seq = ? AND closure_id = (SELECT id FROM closures WHERE account_id LIKE '%' || ?)",
+			os.Args[4], os.Args[5], os.Args[3], os.Args[2]))
+	},
+}
+
+func done(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

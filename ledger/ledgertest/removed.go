@@ -1,0 +1,246 @@
+package ledgertest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"closeout/closure"
+	"closeout/ledger"
+)
+
+// old makes a closure's end, and all else that retention goes by, nine years old; its letters are sent.
+func (b *bench) old(c closure.Closure) closure.Closure {
+	b.Helper()
+	b.tamper("UPDATE closures SET ended_at = $2 WHERE id = $1", c.ID, longAgo())
+	if _, err := b.db.SQL.ExecContext(b.Context(), "UPDATE notices SET state = 'sent' WHERE closure_id = $1", c.ID); err != nil {
+		b.Fatal(err)
+	}
+	return b.get(c.ID)
+}
+
+func longAgo() time.Time { return time.Now().UTC().Truncate(time.Microsecond).AddDate(-9, 0, 0) }
+
+// seven years ago is where retention ends.
+func sevenYears() time.Time { return time.Now().AddDate(-7, 0, 0) }
+
+// over makes a closure that ended in a state, long ago, with an instruction that was carried out.
+func (b *bench) over(account string, s closure.State) closure.Closure {
+	b.Helper()
+	c, is := b.claim(b.create(account), intent(closure.OrderIntent, "s1"))
+	b.record(in(is[0], closure.IntentSent, "order-of-"+account))
+	return b.old(stops[s](b, b.look(c, closure.Wait(0, closure.Selling, "selling"))))
+}
+
+// remove takes bites until nothing is left.
+func (b *bench) remove(limit int) (all ledger.Removal) {
+	b.Helper()
+	for {
+		r, err := b.l.Remove(b.Context(), sevenYears(), "cli:ann", limit)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if r.Nothing() {
+			return all
+		}
+		all.Add(r)
+	}
+}
+
+// there says whether anything is left of a closure in the ledger's tables.
+func (b *bench) there(id string) (n int) {
+	b.Helper()
+	for _, from := range []string{"events", "intents", "notices", "redrive_rows", "batch_rows"} {
+		n += b.count(from+" WHERE closure_id = $1", id)
+	}
+	return n + b.count("closures WHERE id = $1", id)
+}
+
+var removed = map[string]func(*bench){
+	"WhatIsLongOverGoesWholeAndNothingElse": func(b *bench) {
+		gone := []closure.Closure{b.over("closed", closure.Closed), b.over("canceled", closure.Canceled)}
+		var kept []closure.Closure
+		for _, s := range []closure.State{closure.Paused, closure.Failed, closure.Dead} { // not over, whatever their age
+			kept = append(kept, b.over("old "+string(s), s))
+		}
+		kept = append(kept, stops[closure.Closed](b, b.create("young")), b.look(b.create("running"), closure.Wait(0, closure.Selling, "selling")))
+		live := b.open(closure.Live)
+		other, _, err := live.Create(b.Context(), wish("live"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		before := map[string]state{}
+		events := int64(0)
+		for _, c := range kept {
+			before[c.ID] = b.state(c.ID)
+		}
+		for _, c := range gone {
+			events += c.Seq
+		}
+		want := ledger.Removal{Closures: 2, Events: events}
+		if r, err := b.l.Removable(b.Context(), sevenYears()); err != nil || r != want {
+			b.Errorf("removable: %+v, %v; want %+v", r, err, want)
+		}
+		if all := b.remove(1); all != want {
+			b.Errorf("removed: %+v, want %+v", all, want)
+		}
+		for _, c := range gone {
+			if n := b.there(c.ID); n > 0 {
+				b.Errorf("%s: %d rows are left", c.AccountID, n)
+			}
+		}
+		for _, c := range kept {
+			if diff := cmp.Diff(before[c.ID], b.state(c.ID)); diff != "" {
+				b.Errorf("%s has changed (-before +after)\n%s", c.AccountID, diff)
+			}
+		}
+		if v := b.verify(b.l, 100); v.Closures != len(kept) || len(v.Broken) > 0 {
+			b.Errorf("afterwards: %+v", v)
+		}
+		if _, err := live.Get(b.Context(), other.ID); err != nil {
+			b.Errorf("the other environment's: %v", err)
+		}
+		trace, err := b.l.Removals(b.Context(), 10)
+		if err != nil || len(trace) != 2 || trace[0].Actor != "cli:ann" || trace[0].Closures != 1 || trace[0].Events+trace[1].Events != events || trace[0].Before.IsZero() || time.Since(trace[0].At) > time.Hour {
+			b.Errorf("the trace: %+v, %v", trace, err)
+		}
+		if none, err := live.Removals(b.Context(), 10); err != nil || len(none) > 0 {
+			b.Errorf("the other environment's trace: %+v, %v", none, err)
+		}
+	},
+
+	"WhatSomethingRestsOnStays": func(b *bench) {
+		owed := b.over("owed", closure.Closed)
+		b.tamper("UPDATE notices SET state = 'due' WHERE closure_id = $1", owed.ID)
+		unsettled := b.over("unsettled", closure.Closed)
+		b.tamper("UPDATE intents SET state = 'sending' WHERE closure_id = $1", unsettled.ID)
+		late := b.over("late", closure.Canceled)
+		b.tamper("UPDATE intents SET state = 'late' WHERE closure_id = $1", late.ID)
+		again := b.over("again", closure.Canceled)
+		second := b.create("again")
+		retried := b.fail("retried", closure.OrderRefused)
+		redrive := b.redrive(ledger.Filter{AccountID: "retried"}, 30)
+		retried = b.old(b.command(retried.ID, closure.Cancel(retried.UpdatedAt, "ann", "never mind", false)))
+		last := b.over("last of the feed", closure.Closed)
+		for _, tt := range []struct {
+			c    closure.Closure
+			free func()
+		}{
+			{owed, func() { b.tamper("UPDATE notices SET state = 'sent' WHERE closure_id = $1", owed.ID) }},
+			{unsettled, func() { b.tamper("UPDATE intents SET state = 'void' WHERE closure_id = $1", unsettled.ID) }},
+			{late, func() { b.tamper("UPDATE intents SET state = 'void' WHERE closure_id = $1", late.ID) }},
+			{last, func() { b.create("later") }},
+			{again, func() { stops[closure.Canceled](b, second) }},
+			{retried, func() { b.tamper("UPDATE redrives SET state = 'aborted' WHERE id = $1", redrive.ID) }},
+		} {
+			if all := b.remove(100); !all.Nothing() || b.there(tt.c.ID) == 0 {
+				b.Fatalf("%s: %+v was removed", tt.c.AccountID, all)
+			}
+			tt.free()
+			if r, err := b.l.Removable(b.Context(), sevenYears()); err != nil || r.Closures != 1 {
+				b.Errorf("%s: %+v, %v", tt.c.AccountID, r, err)
+			}
+			if all := b.remove(100); all.Closures != 1 || b.there(tt.c.ID) > 0 {
+				b.Errorf("%s: %+v was removed, %d rows are left", tt.c.AccountID, all, b.there(tt.c.ID))
+			}
+		}
+	},
+
+	"TheFeedGoesOnBehindWhatWasRead": func(b *bench) {
+		for n := range 3 {
+			b.over(account(n), closure.Closed)
+		}
+		read, _, err := b.l.FeedEnd(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if all := b.remove(100); all.Closures != 2 {
+			b.Errorf("%+v was removed", all)
+		}
+		c := b.create("new")
+		told, _, err := b.l.Feed(b.Context(), read, 10)
+		if err != nil || len(told) != 1 || told[0].ClosureID != c.ID {
+			b.Errorf("after %d: %+v, %v", read, told, err)
+		}
+	},
+
+	"BatchesAndBulkRetriesGoAfterTheirClosures": func(b *bench) {
+		batch := b.ready(b.batch(2, nil))
+		var cs []closure.Closure
+		for n := range 2 {
+			c, _, err := begin(b.Context(), b.l, batch, n)
+			if err != nil {
+				b.Fatal(err)
+			}
+			cs = append(cs, c)
+		}
+		batch, err := b.l.Batch(b.Context(), batch.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch.State = ledger.BatchDone
+		if _, err = b.l.MoveBatch(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+		b.tamper("UPDATE batches SET ended_at = $2 WHERE id = $1", batch.ID, longAgo())
+		b.old(stops[closure.Closed](b, cs[0]))
+		failed := b.look(cs[1], closure.Fail(closure.OrderRefused, "no"))
+		redrive := b.redrive(ledger.Filter{}, 30)
+		b.retry(redrive.ID, 0)
+		b.tamper("UPDATE redrives SET ended_at = $2 WHERE id = $1", redrive.ID, longAgo())
+
+		if all := b.remove(100); all.Closures != 1 || all.Batches != 0 || all.Redrives != 1 {
+			b.Errorf("%+v was removed", all)
+		}
+		rows := b.rows(batch.ID)
+		if len(rows) != 2 || rows[0].ClosureID != "" || rows[0].Email != "" || rows[0].State != ledger.RowStarted || rows[1].ClosureID != failed.ID || rows[1].Email == "" {
+			b.Errorf("the batch's rows: %+v", rows)
+		}
+		if n := b.count("redrive_rows"); n != 0 {
+			b.Errorf("%d rows of bulk retries", n)
+		}
+		b.old(stops[closure.Closed](b, b.get(failed.ID)))
+		b.create("later")
+		if all := b.remove(100); all.Closures != 1 || all.Batches != 1 || b.count("batches") != 0 || b.count("batch_rows") != 0 {
+			b.Errorf("%+v was removed", all)
+		}
+	},
+
+	"TwoWhoRemoveAtOnceRemoveEachOnce": func(b *bench) {
+		const n = 20
+		var ids []string
+		for i := range n {
+			ids = append(ids, b.over(account(i), closure.Closed).ID)
+		}
+		b.create("last")
+		other := b.open(closure.Sandbox)
+		count := make([]ledger.Removal, 2)
+		var fns []func()
+		for i, l := range []*ledger.Ledger{b.l, other} {
+			fns = append(fns, func() {
+				for {
+					r, err := l.Remove(b.Context(), sevenYears(), fmt.Sprint(i), 3)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					if r.Nothing() {
+						return
+					}
+					count[i].Add(r)
+				}
+			})
+		}
+		atOnce(append(fns, func() { // somebody looks at one of them
+			_ = b.l.Note(b.Context(), ids[n-1], closure.Event{Kind: ledger.Looked, At: time.Now(), Actor: "operator:ann", Text: "looked"})
+		})...)
+		b.create("after") // the note may have been the feed's last event
+		count[0].Add(b.remove(100))
+		left := slices.DeleteFunc(ids, func(id string) bool { return b.there(id) == 0 })
+		if count[0].Closures+count[1].Closures != n || len(left) > 0 {
+			b.Errorf("%+v were removed, %v are left", count, left)
+		}
+	},
+}
