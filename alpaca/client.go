@@ -1,6 +1,7 @@
 package alpaca
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -47,6 +48,7 @@ func (o Options) GoString() string { return o.String() }
 type Client struct {
 	base      *url.URL
 	authorize func(*http.Request) // a closure, so that no print of a Client can show the key
+	hide      func([]byte) []byte // takes key and secret out of what the broker says
 	timeout   time.Duration
 	reads     *http.Client
 	given     http.RoundTripper // Options.Transport
@@ -96,6 +98,14 @@ func New(o Options) (*Client, error) {
 		r.Header.Set("User-Agent", o.UserAgent)
 		r.Header.Set("Accept", "application/json")
 	}
+	c.hide = func(said []byte) []byte {
+		for _, secret := range []string{o.Key, o.Secret} {
+			if len(secret) >= 8 { // a shorter one is a test's
+				said = bytes.ReplaceAll(said, []byte(secret), []byte("***"))
+			}
+		}
+		return said
+	}
 	transport := o.Transport
 	if transport == nil {
 		// No proxy, as for writes: reads that work where writes cannot would only promise too much.
@@ -142,7 +152,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 	tell(heard(ctx, resp, err))
 	c.asked(ctx, req, path, resp, started)
 	if resp.StatusCode != http.StatusOK {
-		return decodeError(resp, req.Method, path, body)
+		return decodeError(resp, req.Method, path, c.hide(body))
 	}
 	if err != nil {
 		return newConnError(ctx, req.Method, path, err)

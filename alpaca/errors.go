@@ -130,7 +130,8 @@ func Unauthorized(err error) bool {
 	return ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && e.Method == http.MethodGet)
 }
 
-// decodeError reads {"code": number|string, "message": string}; anything else is quoted, cut short.
+// decodeError reads {"code": number|string, "message": string}. What is no JSON is not quoted: it is no answer of the
+// broker's but a page of something before it, which can hold whatever was asked for.
 func decodeError(resp *http.Response, method, path string, body []byte) *Error {
 	e := &Error{Status: resp.StatusCode, RequestID: requestID(resp), Method: method, Path: shortPath(path)}
 	if s, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil && s > 0 {
@@ -150,7 +151,7 @@ func decodeError(resp *http.Response, method, path string, body []byte) *Error {
 	case json.Unmarshal(body, &text) == nil: // the description gives a bare string to some 403s
 		e.Message = text
 	default:
-		e.Message = strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "?")), " ")
+		e.Message = fmt.Sprintf("%d bytes that are no JSON", len(body))
 	}
 	e.Message = cut(Redact(e.Message), 200) // in this order: half of a number is not known for one
 	return e
@@ -170,15 +171,29 @@ func requestID(resp *http.Response) string { return cut(resp.Header.Get("X-Reque
 
 var (
 	uuids   = regexp.MustCompile(`\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b`)
-	secrets = regexp.MustCompile(`[^\s@"'<>(),;:]+(?:@+[^\s@"'<>(),;:]+)+` + // e-mail
+	secrets = regexp.MustCompile(`[^\s/@"'<>]*:[^\s/@"'<>]*(?:@+[^\s@"'<>(),;:/]+)+` + // user, password and host of a URL
+		`|[^\s@"'<>(),;:]+(?:@+[^\s@"'<>(),;:]+)+` + // e-mail
 		`|\b\d{3}-\d{2}-\d{4}\b` + // social security number
+		`|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b` + // telephone
+		`|\b\d+ (?:[A-Z][A-Za-z.']* ){1,3}(?:S(?i:t|treet)|A(?i:ve|venue)|R(?i:d|oad)|D(?i:r|rive)|L(?i:n|ane)|B(?i:lvd|oulevard)|C(?i:t|ourt)|P(?i:l|lace)|T(?i:er|errace)|W(?i:ay))\b` + // street
 		`|[A-Za-z0-9_+=-]{24,}` + // tokens
 		`|\d{7,}`) // bank and account numbers
 )
 
-// Redact masks what must not be logged or stored: e-mail addresses, runs of seven and more digits, social security
-// numbers and long tokens. UUIDs stay: they are names within our own books.
+// Redact masks what must not be logged or stored: e-mail addresses, the users and passwords of URLs, runs of seven and more
+// digits, social security and telephone numbers, streets with their number, and long tokens. UUIDs stay: they are names
+// within our own books. A person's name has no form of its own and is not recognized.
 func Redact(s string) string {
+	for { // what is masked can leave an address beside it
+		masked := mask(s)
+		if masked == s {
+			return s
+		}
+		s = masked
+	}
+}
+
+func mask(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
 		at := uuids.FindStringIndex(s)

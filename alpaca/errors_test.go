@@ -21,7 +21,7 @@ func TestErrorsAreForPeople(t *testing.T) {
 		`{"code":"40310000","message":"mail ada@example.com about 123456789"}`:                       "broker answered 403 (40310000) to GET /v1/trading/accounts/…1b1326/positions: mail *** about *** [request req-1]",
 		`{"code":null,"message":null}`: "broker answered 403 to GET /v1/trading/accounts/…1b1326/positions [request req-1]",
 		`"forbidden"`:                  "broker answered 403 to GET /v1/trading/accounts/…1b1326/positions: forbidden [request req-1]",
-		"<html>\n <b>no</b></html>":    "broker answered 403 to GET /v1/trading/accounts/…1b1326/positions: <html> <b>no</b></html> [request req-1]",
+		"<html>\n <b>no</b></html>":    "broker answered 403 to GET /v1/trading/accounts/…1b1326/positions: 24 bytes that are no JSON [request req-1]",
 	} {
 		c := clientOf(t, func(*http.Request) (*http.Response, error) { return says(403, body), nil })
 		if _, err := c.Positions(t.Context(), accountID); err == nil || err.Error() != want {
@@ -58,6 +58,11 @@ func TestRedact(t *testing.T) {
 		"ssn 123-45-6789":                                   "ssn ***",
 		"on 2026-11-23 at $137512.43":                       "on 2026-11-23 at $137512.43",
 		"requested: 10, available: 0":                       "requested: 10, available: 0",
+		"redis://:hunter2@redis.example:6379/0 refused":     "redis://***:6379/0 refused",
+		"postgres://u:p,q(r)@db/x and smtps://a:b@c":        "postgres://***/x and smtps://***",
+		"call (555) 010-4477, or 555.010.4477":              "call ***, or ***",
+		"of 77 Wyvern Hollow Lane, Fresno":                  "of ***, Fresno",
+		"3 shares on the way; 12 looks at the place":        "3 shares on the way; 12 looks at the place",
 		"":                                                  "",
 	} {
 		if got := Redact(in); got != want {

@@ -142,7 +142,7 @@ func (s *Sender) Send(ctx context.Context, w Write) (Answer, error) {
 
 	a := Answer{Status: resp.StatusCode, RequestID: requestID(resp)}
 	if resp.StatusCode/100 != 2 {
-		a.Err = decodeError(resp, w.Method, w.Path, read)
+		a.Err = decodeError(resp, w.Method, w.Path, s.client.hide(read))
 		return a, nil
 	}
 	if err != nil {

@@ -99,7 +99,7 @@ func (c *Client) Stream(ctx context.Context, topic Topic, cursor string) (*Strea
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, lineLimit))
 		resp.Body.Close()
 		cancel(nil)
-		return nil, decodeError(resp, req.Method, at.path, body)
+		return nil, decodeError(resp, req.Method, at.path, c.hide(body))
 	}
 	return &Stream{
 		topic: topic, body: resp.Body, lines: bufio.NewReaderSize(resp.Body, 16<<10), caller: ctx, own: own, cancel: cancel,

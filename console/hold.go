@@ -63,7 +63,7 @@ func (k *Console) hold(a *ask) (string, error) {
 	case err != nil:
 		return "", k.notHeldSo(a, err)
 	default:
-		k.Log.WithField("by", h.Actor).Warn("everything is held: nothing new is sent to the broker")
+		k.Log.WithField("actor", h.Actor).Warn("everything is held: nothing new is sent to the broker")
 		k.say(a, "Everything is held. What was claimed in the seconds before may still be on its way to the broker.")
 	}
 	return "/system", nil
@@ -80,7 +80,7 @@ func (k *Console) release(a *ask) (string, error) {
 	if err != nil {
 		return "", k.notHeldSo(a, err)
 	}
-	k.Log.WithField("by", h.Actor).Warn("the hold is over: instructions go to the broker again")
+	k.Log.WithField("actor", h.Actor).Warn("the hold is over: instructions go to the broker again")
 	k.say(a, "The hold is over. What waited for it goes on within a minute or so.")
 	return "/system", nil
 }

@@ -297,6 +297,6 @@ func (k *Console) undrawn(w http.ResponseWriter, a *ask, err error) {
 		w.Header().Set("HX-Refresh", "true")
 		return
 	}
-	k.Log.WithField("route", a.Pattern).WithError(err).Warning("a page cannot be drawn again")
+	k.Log.WithField("route", a.Pattern).WithError(err).Warn("a page cannot be drawn again")
 	w.WriteHeader(http.StatusNoContent)
 }

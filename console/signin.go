@@ -65,7 +65,7 @@ func (k *Console) byPassword(w http.ResponseWriter, r *http.Request) {
 		if k.door.Passwords.proof(name) != "" {
 			logged = name
 		}
-		k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"person": logged, "by": byPassword, "why": why})
+		k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"person": logged, "sign_in": byPassword, "why": why})
 		k.show(w, a, status, k.signInPage(next, named(name), wrong), "layout")
 	}
 	if len(k.door.Passwords.all) == 0 {
@@ -100,7 +100,7 @@ func (k *Console) letIn(w http.ResponseWriter, a *ask, who Person, by, proof, ne
 }
 
 func fieldsOf(who Person, by string, more logrus.Fields) logrus.Fields {
-	f := logrus.Fields{"person": who.Name, "role": string(who.Role), "by": by}
+	f := logrus.Fields{"person": who.Name, "role": string(who.Role), "sign_in": by}
 	for k, v := range more {
 		f[k] = v
 	}
@@ -145,7 +145,7 @@ func (k *Console) fromProvider(w http.ResponseWriter, r *http.Request) {
 		k.letIn(w, a, who, byProvider, k.door.provider.proof(), local(f.Next), logrus.Fields{"subject": subject})
 		return
 	}
-	k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"person": who.Name, "subject": subject, "by": byProvider, "why": err.Error()})
+	k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"person": who.Name, "subject": subject, "sign_in": byProvider, "why": err.Error()})
 	t := trouble{
 		Status: http.StatusForbidden, Title: "Not signed in", Detail: "The identity provider's answer can't be accepted.",
 		Hint: "Begin again at the sign-in page. If it goes on, whoever runs this service finds the cause in the log.",
@@ -169,7 +169,7 @@ func (k *Console) byOneClick(a *ask) (string, error) {
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	role := Role(a.PostFormValue("role"))
 	if !k.door.OneClick || host != "localhost" && (err != nil || !ip.IsLoopback()) || role != Operator && role != Viewer {
-		k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"by": byOneClick})
+		k.note(a, logrus.WarnLevel, "sign-in refused", logrus.Fields{"sign_in": byOneClick})
 		return "", trouble{Status: http.StatusForbidden, Title: "Not signed in", Detail: "By one click one comes in at the demo alone, on its own machine.", Hint: "Open /signin: it says who can sign in here, and how."}
 	}
 	who := Person{"demo", role}

@@ -153,12 +153,27 @@ func (r *Runner) visit(ctx context.Context, d Delivery) error {
 	e.Took, e.Adopted = time.Since(started), v.adopted()
 	r.ended(e, v.Closure, next, err)
 	traceEnded(ctx, next, o, err)
-	r.Log.WithContext(ctx).WithFields(logrus.Fields{
+	r.tell(ctx, logrus.Fields{
 		"closure": c.ID, "account": tail(c.AccountID), "phase": c.Phase, "version": d.Version, "outcome": word(o, err),
 		"state": next.State, "next_in": nextIn(next, r.Clock.Now()), "attempt": d.Retried + 1,
 		"broker_calls": len(calls.List()), "took": e.Took.Round(time.Millisecond).String(),
-	}).Info("visit")
+	}, next, err)
 	return err
+}
+
+// tell writes a visit's one line: a warning with its error where it went wrong.
+func (r *Runner) tell(ctx context.Context, fields logrus.Fields, next closure.Closure, err error) {
+	if next.Reason != "" {
+		fields["reason"] = next.Reason
+	}
+	if next.BatchID != "" {
+		fields["batch"] = next.BatchID
+	}
+	level := logrus.InfoLevel
+	if err != nil && !errors.Is(err, asynq.SkipRetry) {
+		level, fields["error"] = logrus.WarnLevel, text(err)
+	}
+	r.Log.WithContext(ctx).WithFields(fields).Log(level, "visit")
 }
 
 // look calls the phase and turns what only a broker out of reach can mean into a wait. A panic is left to Asynq, which

@@ -165,7 +165,7 @@ func (h *Hub) read(ctx context.Context, at ledger.Cursor) {
 		switch {
 		case err != nil:
 			if failed == nil {
-				h.o.Log.WithField("error", err.Error()).Warning("the feed of events cannot be read; streams wait")
+				h.o.Log.WithError(err).Warn("the feed of events cannot be read; streams wait")
 			}
 			every = min(2*every, seldom)
 		case failed != nil:
@@ -235,7 +235,7 @@ func (h *Hub) take(s *Stream) (told []ledger.Told, more bool, err error) {
 func (h *Hub) check(ctx context.Context, before ledger.Cursor) ledger.Cursor {
 	safe, written, err := h.o.Feed.FeedEnd(ctx)
 	if err == nil && safe == before && safe < written {
-		h.o.Log.WithField("behind", written-safe).Warning("the feed of events is held up by a transaction of a process of this service that does not end: " +
+		h.o.Log.WithField("behind", written-safe).Warn("the feed of events is held up by a transaction of a process of this service that does not end: " +
 			"see pg_locks for locktype 'advisory', classid >> 16 = 25446, and pg_stat_activity for its pid")
 	}
 	return safe

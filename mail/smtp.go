@@ -56,7 +56,7 @@ func New(url, from string) (*SMTP, error) {
 func (s *SMTP) Send(ctx context.Context, l Letter) error {
 	message, err := s.message(l)
 	if err != nil {
-		return &Error{Doing: "write it", Permanent: true, Err: err, text: s.redact(err.Error())}
+		return &Error{Doing: "write it", Permanent: true, Err: err, text: s.redact(err.Error(), l.To)}
 	}
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -72,7 +72,7 @@ func (s *SMTP) Send(ctx context.Context, l Letter) error {
 		e.Err = fmt.Errorf("%w (%w)", within.Err(), e.Err)
 	}
 	e.Permanent = e.Permanent && e.Code >= 500 && e.Code != 530 && e.Code != 535 // those two ask for credentials
-	e.text = s.redact(e.Err.Error())
+	e.text = s.redact(e.Err.Error(), l.To)
 	return e
 }
 
@@ -193,8 +193,11 @@ func (s *SMTP) tls() *tls.Config {
 var addresses = regexp.MustCompile(`[^\s<>"',;:()]+@[^\s<>"',;:()]+`)
 
 // redact takes out of a server's words what must not come into a log or the ledger.
-func (s *SMTP) redact(text string) string {
+func (s *SMTP) redact(text string, to Recipient) string {
 	text = line(text)
+	if name := line(to.Name); name != "" {
+		text = strings.ReplaceAll(text, name, "(name)")
+	}
 	if p := s.server.password(); p != "" {
 		text = strings.ReplaceAll(text, p, "(password)")
 	}

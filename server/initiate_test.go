@@ -50,7 +50,7 @@ func TestInitiate(t *testing.T) {
 	if got.ExpectedFinish == nil || !n.Data.Expected.Truncate(time.Second).Equal(*got.ExpectedFinish) {
 		t.Errorf("the letter expects it to finish %s, the answer says %v", n.Data.Expected, got.ExpectedFinish)
 	}
-	if log := b.log.String(); strings.Contains(log, "jo@example.com") || strings.Contains(log, secret) || strings.Contains(log, id) || !strings.Contains(log, `"account":"…`+id[len(id)-6:]) ||
+	if log := b.log.String(); strings.Contains(log, "jo@example.com") || strings.Contains(log, secret) || strings.Contains(log, id) || !strings.Contains(log, `"account":"`+id[len(id)-6:]) ||
 		!strings.Contains(log, `"route":"/api/account-closure/initiate/:account_id"`) || !strings.Contains(log, `"key":"shop"`) {
 		t.Errorf("the log is %s", log)
 	}

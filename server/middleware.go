@@ -98,13 +98,13 @@ func (s *server) logRequest(c *gin.Context, e *entry, route string, took time.Du
 		"method": c.Request.Method, "route": route, "status": status, "took": took.Round(time.Microsecond).String(), "request_id": e.requestID,
 	}
 	if e.who != "" {
-		fields["who"] = e.who
+		fields["person"] = e.who
 	}
 	if e.key != "" {
 		fields["key"] = e.key
 	}
 	if a := c.Param("account_id"); uuidForm.MatchString(a) {
-		fields["account"] = "…" + strings.ToLower(a[len(a)-6:])
+		fields["account"] = strings.ToLower(a[len(a)-6:])
 	}
 	if e.code != "" {
 		fields["code"] = e.code

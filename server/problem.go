@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -266,6 +268,17 @@ func tooLarge(largest int64) *Problem {
 		hinting("Send a smaller one. Many accounts go by the batch, which may have more, or by several batches.")
 }
 
+var places = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,80}$`)
+
+// place is where a fault is. The name of a property that there is not is the client's, and may be a customer's datum.
+func place(location string) string {
+	if places.MatchString(location) && !numbers.MatchString(location) {
+		return location
+	}
+	where, _, _ := strings.Cut(location, ".")
+	return where + ".…"
+}
+
 func faults(errs []error) []Fault {
 	var out []Fault
 	for _, err := range errs {
@@ -273,7 +286,7 @@ func faults(errs []error) []Fault {
 			continue
 		}
 		if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma's errors come bare
-			out = append(out, Fault{d.ErrorDetail().Location, d.ErrorDetail().Message})
+			out = append(out, Fault{place(d.ErrorDetail().Location), d.ErrorDetail().Message})
 			continue
 		}
 		out = append(out, Fault{Message: err.Error()})

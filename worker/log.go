@@ -31,6 +31,7 @@ func givenUp(log *logrus.Logger) asynq.ErrorHandlerFunc {
 		retried, _ := asynq.GetRetryCount(ctx)
 		most, _ := asynq.GetMaxRetry(ctx)
 		if id, _ := asynq.GetTaskID(ctx); retried >= most && !errors.Is(err, asynq.SkipRetry) {
+			id, _, _ = strings.Cut(id, ".") // without its token
 			log.WithField("task", id).WithError(err).Error("a task's retries are used up; the sweep looks after its closure")
 		}
 	}

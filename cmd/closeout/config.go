@@ -160,6 +160,7 @@ func (c common) check(bad *complaints) settings {
 	}
 	s.log.SetLevel(level)
 	s.log.AddHook(redaction{})
+	theLog.Store(s.log)
 	switch c.LogFormat {
 	case "text":
 		s.log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})

@@ -91,6 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(output{stdout, stderr})
+	own.learn(k)
 	if err = files.bad.err(); err == nil {
 		err = k.Run()
 	}
@@ -103,7 +104,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}
-	_, _ = fmt.Fprintf(stderr, "closeout %s: %v\n", k.Command(), err)
+	_, _ = fmt.Fprintf(stderr, "closeout %s: %s\n", k.Command(), own.mask(err.Error()))
 	if _, ok := errors.AsType[*settingsError](err); ok {
 		return 2
 	}
