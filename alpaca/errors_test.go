@@ -63,7 +63,7 @@ func TestRedact(t *testing.T) {
 		"call (555) 010-4477, or 555.010.4477":              "call ***, or ***",
 		"of 77 Wyvern Hollow Lane, Fresno":                  "of ***, Fresno",
 		"3 shares on the way; 12 looks at the place":        "3 shares on the way; 12 looks at the place",
-		"":                                                  "",
+		"": "",
 	} {
 		if got := Redact(in); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", in, got, want)

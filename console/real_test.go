@@ -241,9 +241,9 @@ func histories(t *testing.T, db *sql.DB, all []row) (written int) {
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	must(t, err)
-	event, err := tx.PrepareContext(t.Context(), "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+	event, err := tx.PrepareContext(t.Context(), "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)") //nolint:sqlclosecheck // it ends with the transaction
 	must(t, err)
-	head, err := tx.PrepareContext(t.Context(), "UPDATE closures SET seq = $1, head_hash = $2 WHERE id = $3")
+	head, err := tx.PrepareContext(t.Context(), "UPDATE closures SET seq = $1, head_hash = $2 WHERE id = $3") //nolint:sqlclosecheck // it ends with the transaction
 	must(t, err)
 	for _, r := range of {
 		hash := ""

@@ -68,8 +68,8 @@ type queueStore struct {
 	RedisURL string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
 }
 
-// check returns how to reach it; nil where that is not known.
-func (q queueStore) check(e encryption, bad *complaints) *redis.Options {
+// options returns how to reach it; nil where that is not known.
+func (q queueStore) options(e encryption, bad *complaints) *redis.Options {
 	o, err := redis.ParseURL(q.RedisURL)
 	switch {
 	case q.RedisURL == "":
@@ -249,7 +249,7 @@ func (r remote) check(s *settings, bad *complaints) *redis.Options {
 	case s.calls < budget.Least || s.calls > 10_000_000:
 		bad.add("CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "must lie between %d and 10000000, is %d", budget.Least, s.calls)
 	}
-	opts := r.queueStore.check(r.encryption, bad)
+	opts := r.options(r.encryption, bad)
 	r.store.check(bad)
 	if strings.HasPrefix(r.DatabaseURL, "sqlite:") && r.AccountStatus != "" {
 		bad.add("CLOSEOUT_ACCOUNT_STATUS", "names a table on Postgres; with a sqlite: ledger there is none")

@@ -125,9 +125,9 @@ func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
 		if clock, err = closure.ParseClock(m.Day); err != nil {
 			bad.add("CLOSEOUT_DAY", "%v", err)
 		}
-		m.keyStore.check(&bad)
+		m.check(&bad)
 	}
-	opts := m.queueStore.check(m.encryption, &bad)
+	opts := m.options(m.encryption, &bad)
 	m.exists(&bad)
 	if len(bad) > 0 && m.Data == "" {
 		bad.add("--data", "names the folder of a running closeout dev instead of both, such as --data .closeout")
