@@ -78,6 +78,9 @@ func oneByte(t *testing.T, l *ledger.Ledger, db *sql.DB) {
 
 // TestRealOneChangedByteAmongAHundredThousandEvents is for both databases, one after the other so that the rates are theirs.
 func TestRealOneChangedByteAmongAHundredThousandEvents(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute; `make test-real` runs it")
+	}
 	t.Run("SQLite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ledger.db")
 		l, err := open(t, "sqlite:"+path, nil)

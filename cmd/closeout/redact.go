@@ -64,6 +64,9 @@ func (s *secrets) learn(k *kong.Context) {
 			continue
 		}
 		value := f.Target.String()
+		if strings.HasPrefix(value, "sqlite:") { // a path
+			continue
+		}
 		if u, err := url.Parse(value); err == nil && u.Host != "" {
 			secret, _ := u.User.Password()
 			if secret == u.User.Username() { // as in many an example: no secret, and a word that is needed

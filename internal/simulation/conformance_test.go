@@ -376,15 +376,11 @@ func random(seed uint64) script {
 // The model of the queue and the real Asynq, as the worker configures it, do the same.
 func TestQueueConformance(t *testing.T) {
 	t.Parallel()
-	if underRace {
-		t.Skip("an hour of Asynq's polling; `make test` runs it without the race detector")
+	if underRace || testing.Short() {
+		t.Skip("an hour of Asynq's polling, which takes a minute; `make test` runs it without the race detector")
 	}
 	all := scripts()
-	chance := 4
-	if testing.Short() {
-		chance = 2
-	}
-	for n := range chance {
+	for n := range 4 {
 		all[fmt.Sprintf("Chance%d", n)] = random(uint64(n))
 	}
 	for name, sc := range all {

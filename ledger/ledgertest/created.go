@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -51,9 +52,7 @@ var created = map[string]func(*bench){
 	},
 
 	"AClosureKeepsTheTraceItCameBy": func(b *bench) {
-		const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-		ctx := propagation.TraceContext{}.Extract(b.Context(), propagation.MapCarrier{"traceparent": parent})
-		c, _, err := b.l.Create(ctx, wish("a"))
+		c, _, err := b.l.Create(traced(b.Context()), wish("a"))
 		if err != nil || c.Trace != parent {
 			b.Fatalf("it keeps %q, %v", c.Trace, err)
 		}
@@ -195,4 +194,11 @@ var created = map[string]func(*bench){
 			b.Errorf("an answer to no intent left %d events", len(got))
 		}
 	},
+}
+
+// parent is the span that a request came by, and traced a request that did.
+const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+func traced(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
 }

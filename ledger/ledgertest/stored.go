@@ -41,7 +41,7 @@ var stored = map[string]func(*bench){
 		}
 		w := wish("a")
 		w.NotBefore, w.Priority, w.BatchID = odd, closure.Urgent, b.ready(b.batch(1, nil)).ID
-		c, _, err := b.l.Create(b.Context(), w)
+		c, _, err := b.l.Create(traced(b.Context()), w)
 		c = check(c, err)
 		memo := closure.Memo{
 			ListDigest: "d", ListSince: odd.Add(1), ExcessSince: odd.Add(2), Excess: "1.23", Allowed: "4.56", CameBack: 7, Forgiven: 8, Paid: "9.10", Worth: "16.17", OnWay: "18.19",
