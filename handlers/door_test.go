@@ -38,6 +38,7 @@ func TestReadsThatAreTooOldAreNotActedOn(t *testing.T) {
 // While the broker's clock is not ours, or the broker doesn't tell its time, nothing is asked for, and an operator is told.
 func TestClocksThatDifferSendNothing(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	for name, date := range map[string]func() string{
 		"Ahead":  func() string { return time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat) },
 		"Behind": func() string { return time.Now().Add(-90 * time.Second).UTC().Format(http.TimeFormat) },
@@ -175,6 +176,7 @@ func TestTheGateSendsBackWhatIsLeft(t *testing.T) {
 // While one of the gate's reads fails the account is not closed; and fees that the broker has not booked yet hold it open.
 func TestTheGateWantsEachOfItsReads(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	for name, path := range map[string]string{
 		"Account":   "/v1/trading/accounts/*/account",
 		"Orders":    "/v1/trading/accounts/*/orders",

@@ -165,6 +165,7 @@ func TestAWriterThatSleptDoesNotWrite(t *testing.T) {
 // Waiting is not failing: an outage of eleven hours, in each phase, uses up nothing.
 func TestAnOutageOfElevenHours(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	for name, tc := range map[string]struct {
 		after time.Duration
 		rule  sim.Rule

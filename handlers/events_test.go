@@ -92,6 +92,7 @@ func TestLooksThatWerePutOffComeBackWhenNothingIsHeard(t *testing.T) {
 // A payout that never arrives comes to its limit on the same banking day, whether looks are put off or not.
 func TestALimitCountsTheSameDaysWithFewerLooks(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	stuck := sim.Event{Type: "transfer_status", Status: "SENT_TO_CLEARING", When: sim.AfterFirstPayout, After: sim.Duration(time.Hour)}
 	days := map[bool]string{}
 	for _, relaxed := range []bool{false, true} {

@@ -28,6 +28,7 @@ func holdAll(l *lab.Lab, hold bool) {
 // retry however long it takes, and go on within a minute of the release.
 func TestWhileEverythingIsHeldVisitsOnlyLook(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	reached := func(p closure.Phase) func(closure.Closure) bool {
 		return func(c closure.Closure) bool { return c.Phase == p }
 	}

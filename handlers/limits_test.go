@@ -19,6 +19,7 @@ func (noBanks) Banking(date string) bool { return date >= "2027-01-04" }
 // Each phase has a limit, and it counts only the time in which something could have happened.
 func TestLimits(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	withoutBanks := func(o *sim.Options) { o.Market = noBanks{sim.USMarket} }
 	for name, tc := range map[string]struct {
 		start string

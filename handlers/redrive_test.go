@@ -63,6 +63,7 @@ func resumed(l *lab.Lab, redrive, id string) (out []time.Time) {
 // What is retried goes on to its end, no faster than it may, and what fails again is not tried again.
 func TestARedriveKeepsItsRateAndTriesEachOnce(t *testing.T) {
 	t.Parallel()
+	lab.Long(t)
 	bench(t, lab.Options{Redrives: true}, func(l *lab.Lab) {
 		const perMinute = 24
 		ids := stoppedHere(l, 36, closure.OrderRefused)
