@@ -264,6 +264,13 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		spans, _ := io.ReadAll(r.Body) // texts stand in it as they are
+		f.in("spans", string(spans))
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+
 	// The settings, and starts that fail over them.
 	for name, value := range map[string]string{
 		"CLOSEOUT_API_KEYS": "client=" + planted["API key"], "CLOSEOUT_ALPACA_KEY": planted["broker's key"], "CLOSEOUT_ALPACA_SECRET": planted["broker's secret"],
@@ -458,8 +465,14 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		return letters.Load() > 2 && spilling.denied.Load() > 0 && spilling.paged.Load() > 5 && spilling.cut.Load() > 2
 	}
 	pages := func() {
-		for _, page := range []string{"/", "/closures", "/attention", "/system", "/redrives"} {
-			ask(viewer, "GET", page, "", js, "")
+		shown := []string{"/", "/closures", "/attention", "/system", "/redrives", "/metrics"}
+		for _, id := range ids {
+			shown = append(shown, "/closures/"+id, "/closures/"+id+"/case-file")
+		}
+		for _, page := range shown {
+			if status, answer := ask(viewer, "GET", page, "", js, ""); status != http.StatusOK {
+				t.Errorf("a viewer is answered %d at %s: %s", status, page, answer)
+			}
 		}
 		for _, q := range []string{"account_closure", "account_closure_bulk"} {
 			for _, set := range []string{"", "/pending_tasks", "/scheduled_tasks", "/retry_tasks", "/archived_tasks", "/completed_tasks", "/active_tasks"} {
@@ -467,8 +480,6 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 			}
 		}
 		for n, id := range ids {
-			ask(viewer, "GET", "/closures/"+id, "", js, "")
-			ask(viewer, "GET", "/closures/"+id+"/case-file", "", js, "")
 			api("GET", base+"progress/"+accounts[n], "")
 			api("GET", "/api/job-status/"+id, "")
 		}
@@ -501,6 +512,9 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has no %q: the test does not see what it should", want)
 		}
+	}
+	if f.looked["spans"] < 100_000 {
+		t.Errorf("the collector was sent %d bytes", f.looked["spans"])
 	}
 	for where, around := range f.found {
 		t.Errorf("%s is in\n\t%q", where, around)
