@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -66,12 +67,15 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the doors are closed
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = p.almanac.Run(ctx) // it tells its troubles to the log, and the rules hold meanwhile
-	}()
-	p.stop = func() { cancel(); <-done; flush() }
+	var beside sync.WaitGroup
+	beside.Go(func() { _ = p.almanac.Run(ctx) }) // it tells its troubles to the log, and the rules hold meanwhile
+	beside.Go(func() {
+		p.budget.Probe(ctx, func(ctx context.Context) error {
+			_, err := p.broker.Clock(ctx)
+			return err
+		})
+	})
+	p.stop = func() { cancel(); beside.Wait(); flush() }
 	return p, nil
 }
 
