@@ -26,6 +26,7 @@ import (
 	"closeout/metrics"
 	"closeout/readiness"
 	"closeout/server"
+	"closeout/signin"
 	"closeout/tasks"
 	"closeout/worker"
 )
@@ -113,7 +114,7 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people signin.Settings) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	ready := budgeted{p.checker(), p.budget}
 	pages, err := console.New(console.Options{
