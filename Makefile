@@ -2,10 +2,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 FUZZTIME ?= 10s
-# The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year, the
+# The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year, long outages, the
 # broker's cases and crowds of closures against the broker's limit, run without the race detector, which would multiply their
 # minutes of CPU; what they run concurrently, others run under it.
-PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestBrokerCases|TestACrowd.*)$$
+PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestACrowd.*)$$
 LINT := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
@@ -19,7 +19,7 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 .PHONY: test
 test: ## Run the tests with the race detector
 	@scripts/need.sh
-	CGO_ENABLED=1 go test -race -timeout 25m -skip '^TestReal|$(PROOFS)' ./...
+	CGO_ENABLED=1 go test -race -timeout 40m -skip '^TestReal|$(PROOFS)' ./...
 	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
 	go test -timeout 25m ./internal/simulation
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,17 +138,21 @@ func (b *bench) routes(account, bank string) []route {
 func (b *bench) serve(r *http.Request, stream bool) *httptest.ResponseRecorder {
 	b.tb.Helper()
 	patience := 30 * time.Second
-	if stream {
-		patience = 20 * time.Millisecond // then the client hangs up
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	w := httptest.NewRecorder()
+	w := &answering{ResponseRecorder: httptest.NewRecorder(), begun: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		b.handler.ServeHTTP(w, r.WithContext(ctx))
 	}()
+	if stream {
+		select {
+		case <-done:
+		case <-w.begun:
+			time.AfterFunc(20*time.Millisecond, cancel) // then the client hangs up
+		}
+	}
 	over := time.NewTimer(time.Minute)
 	defer over.Stop()
 	select {
@@ -155,7 +160,20 @@ func (b *bench) serve(r *http.Request, stream bool) *httptest.ResponseRecorder {
 	case <-over.C:
 		b.tb.Fatalf("%s %q hangs", r.Method, r.URL)
 	}
-	return w
+	return w.ResponseRecorder
+}
+
+// answering is a recorder that tells when an answer has begun: a client that hung up earlier, on a busy machine, would be told
+// that the ledger does not answer.
+type answering struct {
+	*httptest.ResponseRecorder
+	once  sync.Once
+	begun chan struct{}
+}
+
+func (a *answering) Flush() {
+	a.ResponseRecorder.Flush()
+	a.once.Do(func() { close(a.begun) })
 }
 
 // digest is all that a refused request must leave as it is: how many rows each table has, how far each closure has come,

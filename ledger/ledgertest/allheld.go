@@ -145,8 +145,11 @@ var allHeld = map[string]func(*bench){
 			var claims, late, no atomic.Int32
 			var over atomic.Bool
 			var begun, done sync.WaitGroup
+			var all []closure.Closure // before any claim is made: SQLite has one writer, and no queue for those who wait
 			for n := range 3 * len(ledgers) {
-				c := b.create(fmt.Sprintf("account-%d-%d", round, n))
+				all = append(all, b.create(fmt.Sprintf("account-%d-%d", round, n)))
+			}
+			for n, c := range all {
 				begun.Add(1)
 				done.Go(func() {
 					l, told := ledgers[n%len(ledgers)], false
