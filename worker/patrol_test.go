@@ -99,9 +99,11 @@ func TestThePatrolOfAnEmptyLedger(t *testing.T) {
 // badDisk is a ledger of a hundred closures of which one can't be read.
 type badDisk struct{ bad int }
 
-func (d badDisk) Histories(context.Context) (int, error) { return 100, nil }
+func (badDisk) Histories(context.Context) (int, error) { return 100, nil }
 
-func (d badDisk) HistoryAt(_ context.Context, n int) (string, error) { return fmt.Sprintf("%02d", n), nil }
+func (badDisk) HistoryAt(_ context.Context, n int) (string, error) {
+	return fmt.Sprintf("%02d", n), nil
+}
 
 func (d badDisk) Verify(_ context.Context, after string, limit int) (ledger.Verified, error) {
 	var v ledger.Verified
