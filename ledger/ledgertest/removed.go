@@ -2,7 +2,9 @@ package ledgertest
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -210,6 +212,41 @@ var removed = map[string]func(*bench){
 		}
 		if trace, err := b.l.Removals(b.Context(), 10); err != nil || len(trace) != 2 {
 			b.Errorf("a bite that removed nothing has left a trace: %+v, %v", trace, err)
+		}
+	},
+
+	"WhatTurnsUpWhileALockIsWaitedForStays": func(b *bench) {
+		ago := b.ago()
+		owed, gone := ago.over("owed", closure.Closed), ago.over("gone", closure.Closed)
+		b.create("last")
+		tx, err := b.db.SQL.BeginTx(b.Context(), nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+		for _, q := range []string{"UPDATE closures SET seq = seq WHERE id = $1", "UPDATE notices SET state = 'due' WHERE closure_id = $1"} {
+			if _, err := tx.ExecContext(b.Context(), q, owed.ID); err != nil {
+				b.Fatal(err)
+			}
+		}
+		done := make(chan ledger.Removal, 1)
+		go func() {
+			r, err := b.l.Remove(b.Context(), sevenYears(), "cli:ann", "", 100)
+			if err != nil {
+				b.Error(err)
+			}
+			done <- r
+		}()
+		if !strings.HasPrefix(b.db.URL, "sqlite:") { // whose one writer waits before it looks
+			for b.count("pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 0 {
+				runtime.Gosched()
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			b.Fatal(err)
+		}
+		if r := <-done; r.Closures != 1 || b.there(owed.ID) == 0 || b.there(gone.ID) > 0 {
+			b.Errorf("%+v was removed", r)
 		}
 	},
 
