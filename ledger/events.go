@@ -92,38 +92,21 @@ func chainHash(prev string, body []byte) string {
 }
 
 // Events returns a closure's whole history in order, checked: an error names the first entry that does not follow from
-// the one before, was changed, or is missing, and the last where it isn't the one that the row keeps as the head.
-func (l *Ledger) Events(ctx context.Context, id string) ([]Event, error) {
+// the one before, was changed, or is missing, and the last where it isn't the one that the row keeps as the head or leaves the
+// closure where the row does not.
+func (l *Ledger) Events(ctx context.Context, id string) (out []Event, err error) {
 	if _, err := l.Get(ctx, id); err != nil {
 		return nil, err
 	}
-	// One statement sees the row and its history as of one moment, on either database.
-	rows, err := l.db.QueryContext(ctx, "SELECT c.seq, c.head_hash, e.seq, e.at, e.kind, e.body, e.prev_hash, e.hash"+
-		" FROM closeout.closures c JOIN closeout.events e ON e.closure_id = c.id WHERE c.id = $1 ORDER BY e.seq", id)
-	if err != nil {
+	var there *thread
+	err = walk(ctx, l.db, "c.id = $1", []any{id}, func(ev Event) { out = append(out, ev) }, func(t *thread) { there = t })
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read events: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var out []Event
-	var count int64
-	var head string
-	walk := thread{id: id}
-	for rows.Next() {
-		var e entry
-		if err := rows.Scan(&count, &head, &e.seq, &e.at, &e.kind, &e.body, &e.prevHash, &e.hashed); err != nil {
-			return nil, fmt.Errorf("read events: %w", err)
-		}
-		ev, broken := walk.next(e)
-		if broken != nil {
-			return out, broken
-		}
-		out = append(out, ev)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	if broken := walk.end(count, head); broken != nil {
-		return out, broken
+	case there == nil: // it was removed meanwhile
+		return nil, ErrNotFound
+	case there.bad != nil:
+		return out, there.bad
 	}
 	return out, nil
 }

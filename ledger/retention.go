@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +17,11 @@ type Removal struct {
 	Batches  int
 	Redrives int
 
+	// Kept is what its row says may go, and its history does not bear out: each where it is broken, where it leaves the closure
+	// unfinished, or where it ended later. It is evidence.
+	Kept []ChainError
+	Last string // the last closure that was looked at: the next bite begins after it
+
 	// Of a removal that took place:
 	At     time.Time // machine
 	Actor  string
@@ -23,11 +29,14 @@ type Removal struct {
 }
 
 // Nothing says whether there is nothing in it.
-func (r Removal) Nothing() bool { return r.Closures == 0 && r.Batches == 0 && r.Redrives == 0 }
+func (r Removal) Nothing() bool {
+	return r.Closures == 0 && r.Batches == 0 && r.Redrives == 0 && len(r.Kept) == 0
+}
 
 // Add takes in what another bite has removed.
 func (r *Removal) Add(o Removal) {
 	r.Closures, r.Events, r.Batches, r.Redrives = r.Closures+o.Closures, r.Events+o.Events, r.Batches+o.Batches, r.Redrives+o.Redrives
+	r.Kept, r.Last = append(r.Kept, o.Kept...), o.Last
 }
 
 // A closure goes whole or not at all, so that no chain of what remains is broken. Kept, whatever their age: what is not over,
@@ -51,14 +60,23 @@ var (
 	oldRedrives = beside{"redrives", "redrive_rows", "redrive_id", "b.environment = ? AND b.state <> 'running' AND b.ended_at < ?"}
 )
 
-// Removable says what Remove would remove of what had ended before a business time, in all.
+// page is how many closures are looked at by one statement.
+const page = 200
+
+// Removable says what Remove would remove of what had ended before a business time, in all, and what it would keep. It walks
+// along each history that would go.
 func (l *Ledger) Removable(ctx context.Context, before time.Time) (r Removal, err error) {
-	w := &where{}
-	env, end := string(l.env), ts(before)
-	w.and(removableClosure, env, end)
-	q := "SELECT count(*), CAST(coalesce(sum(c.seq), 0) AS BIGINT) FROM closeout.closures c WHERE " + w.text.String()
-	if err := l.db.QueryRowContext(ctx, q, w.args...).Scan(&r.Closures, &r.Events); err != nil {
-		return r, fmt.Errorf("count what can be removed: %w", err)
+	for n := page; n == page; {
+		w := &where{}
+		w.and(removableClosure, string(l.env), ts(before))
+		w.and("c.id > ? ORDER BY c.id LIMIT ?", r.Last, page)
+		gone, kept := 0, len(r.Kept)
+		err := l.sift(ctx, l.db, w, before, &r, func(string) { gone++ })
+		if err != nil {
+			return r, fmt.Errorf("count what can be removed: %w", err)
+		}
+		r.Closures += gone
+		n = gone + len(r.Kept) - kept
 	}
 	if r.Batches, err = l.countBeside(ctx, oldBatches, before); err != nil {
 		return r, err
@@ -69,10 +87,30 @@ func (l *Ledger) Removable(ctx context.Context, before time.Time) (r Removal, er
 	return r, nil
 }
 
+// sift tells which of the closures that a condition names may go, by their histories: their rows can be changed more easily.
+// Of those it counts the events, and notes the others.
+func (l *Ledger) sift(ctx context.Context, q queryer, w *where, before time.Time, r *Removal, goes func(id string)) error {
+	return walk(ctx, q, w.text.String(), w.args, nil, func(t *thread) {
+		r.Last = t.id
+		switch {
+		case t.bad != nil:
+			r.Kept = append(r.Kept, *t.bad)
+		case t.ended.Seq == 0:
+			r.Kept = append(r.Kept, ChainError{t.id, t.n, "by it the closure is not over, by its row it is"})
+		case !t.ended.At.Before(before):
+			r.Kept = append(r.Kept, ChainError{t.id, t.ended.Seq, "by it the closure ended " + t.ended.At.Format("2006-01-02") + ", by its row long before"})
+		default:
+			r.Events += t.read
+			goes(t.id)
+		}
+	})
+}
+
 // Remove takes a bite out of what had ended before a business time, in one transaction: up to limit closures with all that is of
-// them, and once none is left, batches and bulk retries. What was removed stands in Removals. Nothing in it: nothing is left.
-func (l *Ledger) Remove(ctx context.Context, before time.Time, actor string, limit int) (Removal, error) {
-	r := Removal{At: time.Now().UTC(), Actor: plain(actor), Before: before}
+// them, in the order of their ids after the given one, and once none is left, batches and bulk retries. A closure whose history
+// does not say the same as its row is kept. What was removed stands in Removals. Nothing in it: nothing is left.
+func (l *Ledger) Remove(ctx context.Context, before time.Time, actor, after string, limit int) (Removal, error) {
+	r := Removal{At: time.Now().UTC(), Actor: plain(actor), Before: before, Last: after}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return r, fmt.Errorf("make an id: %w", err)
@@ -81,7 +119,7 @@ func (l *Ledger) Remove(ctx context.Context, before time.Time, actor string, lim
 		if err := l.removeClosures(ctx, tx, before, limit, &r); err != nil {
 			return err
 		}
-		if r.Closures == 0 {
+		if r.Closures == 0 && len(r.Kept) == 0 {
 			few := max(1, limit/100) // each may have ten thousand rows
 			if r.Batches, err = l.removeBeside(ctx, tx, oldBatches, before, few); err != nil {
 				return err
@@ -90,7 +128,7 @@ func (l *Ledger) Remove(ctx context.Context, before time.Time, actor string, lim
 				return err
 			}
 		}
-		if r.Nothing() {
+		if r.Closures == 0 && r.Batches == 0 && r.Redrives == 0 {
 			return nil
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO closeout.removals (id, environment, at, actor, ended_before, closures, events, batches, redrives) VALUES ("+places(1, 9)+")",
@@ -108,9 +146,17 @@ func (l *Ledger) Remove(ctx context.Context, before time.Time, actor string, lim
 func (l *Ledger) removeClosures(ctx context.Context, tx *transaction, before time.Time, limit int, r *Removal) error {
 	w := &where{}
 	w.and(removableClosure, string(l.env), ts(before))
-	ids, err := l.ids(ctx, tx, fmt.Sprintf("UPDATE closeout.closures SET seq = seq WHERE id IN (SELECT c.id FROM closeout.closures c WHERE %s ORDER BY c.ended_at, c.id LIMIT $%d) RETURNING id",
-		w.text.String(), len(w.args)+1), append(w.args, limit)...)
-	if err != nil || len(ids) == 0 {
+	w.and("c.id > ? ORDER BY c.id LIMIT ?", r.Last, limit)
+	locked, err := l.ids(ctx, tx, "UPDATE closeout.closures SET seq = seq WHERE id IN (SELECT c.id FROM closeout.closures c WHERE "+w.text.String()+") RETURNING id", w.args...)
+	if err != nil || len(locked) == 0 {
+		return err
+	}
+	// What a lock was waited for may have changed what the closure rests on: all is asked again, now that the rows stand still.
+	w = &where{}
+	w.and(removableClosure, string(l.env), ts(before))
+	w.and("c.id IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(locked)), ", ")+")", locked...)
+	var ids []any
+	if err := l.sift(ctx, tx, w, before, r, func(id string) { ids = append(ids, id) }); err != nil || len(ids) == 0 {
 		return err
 	}
 	these := " IN (" + places(1, len(ids)) + ")"
@@ -118,17 +164,10 @@ func (l *Ledger) removeClosures(ctx context.Context, tx *transaction, before tim
 	if err != nil {
 		return err
 	}
-	for _, from := range []string{"redrive_rows", "notices", "intents"} {
+	for _, from := range []string{"redrive_rows", "notices", "intents", "events"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM closeout."+from+" WHERE closure_id"+these, ids...); err != nil {
 			return err
 		}
-	}
-	gone, err := tx.ExecContext(ctx, "DELETE FROM closeout.events WHERE closure_id"+these, ids...)
-	if err != nil {
-		return err
-	}
-	if r.Events, err = gone.RowsAffected(); err != nil {
-		return err
 	}
 	_, err = tx.ExecContext(ctx, "DELETE FROM closeout.closures WHERE id"+these, ids...)
 	r.Closures = len(ids)

@@ -56,7 +56,8 @@ const (
 	patrolChunk = 50 // closures by one statement: SQLite has one connection
 )
 
-// round walks along this round's share. An error is the ledger's; the next round goes on from where this one ended.
+// round walks along this round's share. An error is the ledger's; the next round begins at any other place, so that what can't be
+// read, of a disk that is damaged for one, does not hide all that comes after it.
 func (p *Patrol) round(ctx context.Context) error {
 	if !p.begun {
 		if err := p.begin(ctx); err != nil {
@@ -67,6 +68,7 @@ func (p *Patrol) round(ctx context.Context) error {
 		n := min(left, patrolChunk)
 		v, err := p.Ledger.Verify(ctx, p.after, n)
 		if err != nil {
+			p.begun = false
 			return err
 		}
 		end := v.Closures < n
@@ -84,6 +86,7 @@ func (p *Patrol) round(ctx context.Context) error {
 // begin chooses a place.
 func (p *Patrol) begin(ctx context.Context) error {
 	n, err := p.pace(ctx)
+	p.after = ""
 	if err == nil && n > 0 {
 		p.after, err = p.Ledger.HistoryAt(ctx, rand.IntN(n))
 	}
@@ -121,6 +124,6 @@ func (p *Patrol) found(v ledger.Verified, end bool) {
 
 func patrol(ctx context.Context, o Options) {
 	if err := o.Patrol.round(ctx); err != nil && ctx.Err() == nil {
-		o.Log.WithError(err).Warn("the patrol of the histories stopped early; the next round goes on")
+		o.Log.WithError(err).Warn("the patrol of the histories stopped early; the next round begins elsewhere")
 	}
 }

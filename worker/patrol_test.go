@@ -1,7 +1,9 @@
 package worker_test
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -91,5 +93,53 @@ func TestThePatrolOfAnEmptyLedger(t *testing.T) {
 	}
 	if p.Stats() != (worker.PatrolStats{}) || len(said.AllEntries()) > 0 {
 		t.Errorf("%+v", p.Stats())
+	}
+}
+
+// badDisk is a ledger of a hundred closures of which one can't be read.
+type badDisk struct{ bad int }
+
+func (badDisk) Histories(context.Context) (int, error) { return 100, nil }
+
+func (badDisk) HistoryAt(_ context.Context, n int) (string, error) {
+	return fmt.Sprintf("%02d", n), nil
+}
+
+func (d badDisk) Verify(_ context.Context, after string, limit int) (ledger.Verified, error) {
+	var v ledger.Verified
+	for n := range 100 {
+		id := fmt.Sprintf("%02d", n)
+		if id <= after || v.Closures == limit {
+			continue
+		}
+		if n == d.bad {
+			return v, errors.New("the disk image is malformed")
+		}
+		v.Closures, v.Events, v.Last = v.Closures+1, v.Events+1, id
+		if n == 99 {
+			v.Broken = append(v.Broken, ledger.ChainError{ClosureID: id, Seq: 1, Why: "changed"})
+		}
+	}
+	return v, nil
+}
+
+// TestThePatrolIsNotHeldUpByWhatCantBeRead wherever that lies: it comes to what lies behind.
+func TestThePatrolIsNotHeldUpByWhatCantBeRead(t *testing.T) {
+	t.Parallel()
+	log, _ := test.NewNullLogger()
+	for _, bad := range []int{0, 50, 89} {
+		p := &worker.Patrol{Ledger: badDisk{bad}, Sweep: 30 * time.Second, Log: log}
+		failed := 0
+		for range 5000 {
+			if p.Round(t.Context()) != nil {
+				failed++
+			}
+			if failed > 0 && p.Stats().Broken == 1 {
+				break
+			}
+		}
+		if failed == 0 || p.Stats().Broken != 1 {
+			t.Errorf("number %d can't be read: %d rounds failed, %+v", bad, failed, p.Stats())
+		}
 	}
 }

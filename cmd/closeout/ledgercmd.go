@@ -7,16 +7,25 @@ import (
 	"fmt"
 	"time"
 
+	"closeout/closure"
 	"closeout/ledger"
 )
 
 type ledgerCmd struct {
-	Verify ledgerVerifyCmd `cmd:"" help:"Walk along every closure's history and name each event that was changed, is missing or too many. Exit status 1 if any is."`
+	Verify ledgerVerifyCmd `cmd:"" help:"Walk along every closure's history and name each event that was changed, is missing or too many, or that the closure's phase or state does not follow from. Exit status 1 if any is."`
 }
 
 type ledgerVerifyCmd struct {
 	keyStore
-	JSON bool `name:"json" help:"Print JSON, for scripts."`
+	Data string `placeholder:"DIR" help:"The data folder of a closeout dev: verify the demo's ledger, instead of the one above."`
+	JSON bool   `name:"json" help:"Print JSON, for scripts."`
+}
+
+// Help is printed by closeout ledger verify --help.
+func (*ledgerVerifyCmd) Help() string {
+	return "What it can't see: a closure that was deleted whole; a history that was made anew with all its hashes and the row's; and of a row, whatever is beside its phase, " +
+		"its state and its head. Instructions and letters are no part of the chain. Exit status: 0 all whole, 1 not, or it failed, 2 wrong usage or settings, " +
+		"4 there is no closure of this environment, and there are some of the other."
 }
 
 // verified is the outcome for scripts.
@@ -25,6 +34,7 @@ type verified struct {
 	Closures    int           `json:"closures"`
 	Events      int64         `json:"events"`
 	Broken      []brokenChain `json:"broken"`
+	Elsewhere   int           `json:"elsewhere,omitempty"` // closures of the other environment, where there is none of this
 	Seconds     float64       `json:"seconds"`
 	Rate        float64       `json:"events_per_second"`
 }
@@ -35,12 +45,27 @@ type brokenChain struct {
 	Why   string `json:"why"`
 }
 
+func brokenChains(bad []ledger.ChainError) (out []brokenChain) {
+	for _, b := range bad {
+		out = append(out, brokenChain{b.ClosureID, b.Seq, b.Why})
+	}
+	return out
+}
+
 // verifyPage is how many closures are read by one statement.
 const verifyPage = 200
 
 // Run walks in constant memory, whatever the ledger's size.
 func (c *ledgerVerifyCmd) Run(ctx context.Context, o output) (err error) {
 	var bad complaints
+	if c.Data != "" {
+		d, err := demoAt(c.Data)
+		if err != nil {
+			bad.add("--data", "%v", err)
+			return bad.err()
+		}
+		c.DatabaseURL, c.Environment = d.database, string(closure.Sandbox)
+	}
 	c.check(&bad)
 	c.exists(&bad)
 	if err := bad.err(); err != nil {
@@ -58,6 +83,11 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, o output) (err error) {
 		}
 		return err
 	}
+	if out.Closures == 0 {
+		if out.Elsewhere, err = l.Elsewhere(ctx); err != nil {
+			return err
+		}
+	}
 	if c.JSON {
 		b, err := json.Marshal(out)
 		if err != nil {
@@ -66,14 +96,23 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, o output) (err error) {
 		_, _ = fmt.Fprintf(o.out, "%s\n", b)
 	} else {
 		whole := "all whole"
-		if len(out.Broken) > 0 {
+		switch {
+		case len(out.Broken) > 0:
 			whole = fmt.Sprintf("%d broken", len(out.Broken))
+		case out.Elsewhere > 0:
+			whole = "nothing was verified"
 		}
 		_, _ = fmt.Fprintf(o.out, "%d events of %d closures of the %s environment in %s, %.0f a second: %s\n", out.Events, out.Closures, out.Environment,
 			time.Duration(out.Seconds*float64(time.Second)).Round(time.Millisecond), out.Rate, whole)
 	}
-	if len(out.Broken) > 0 {
+	if out.Elsewhere > 0 {
+		_, _ = fmt.Fprintf(o.err, "not verified: %s of the other environment; --environment, or CLOSEOUT_ENVIRONMENT, says which\n", counts(out.Elsewhere, "closure"))
+	}
+	switch {
+	case len(out.Broken) > 0:
 		return errQuiet
+	case out.Elsewhere > 0:
+		return nothingFound
 	}
 	return nil
 }
@@ -88,10 +127,10 @@ func (c *ledgerVerifyCmd) walk(ctx context.Context, o output, l *ledger.Ledger) 
 		if err != nil {
 			return out, err
 		}
+		out.Broken = append(out.Broken, brokenChains(v.Broken)...)
 		for _, bad := range v.Broken {
-			out.Broken = append(out.Broken, brokenChain{bad.ClosureID, bad.Seq, bad.Why})
 			if !c.JSON {
-				_, _ = fmt.Fprintln(o.out, bad.Error())
+				_, _ = fmt.Fprintln(o.out, printable(bad.Error()))
 			}
 		}
 		out.Closures, out.Events = out.Closures+v.Closures, out.Events+v.Events

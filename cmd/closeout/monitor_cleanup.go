@@ -21,21 +21,23 @@ type monitorCleanupCmd struct {
 // Help is printed by closeout monitor cleanup --help.
 func (*monitorCleanupCmd) Help() string {
 	return "A closure goes whole or not at all. Kept whatever their age: what is not over (failed, dead and paused are not), what has a letter that is owed " +
-		"or an instruction that nobody has settled, what stands beside an unfinished closure of its account. What was removed stands in the ledger's table removals."
+		"or an instruction that nobody has settled, what stands beside an unfinished closure of its account. Kept too, named, and worth exit status 3: a closure whose history " +
+		"is broken, or does not say that it ended so long ago. What was removed stands in the ledger's table removals."
 }
 
 // cleanupView is what is, or could be, removed.
 type cleanupView struct {
-	Applied     bool       `json:"applied"`
-	EndedBefore *time.Time `json:"ended_before"` // business time
-	Closures    int        `json:"closures"`
-	Events      int64      `json:"events"`
-	Batches     int        `json:"batches"`
-	Redrives    int        `json:"redrives"`
-	Expired     int        `json:"expired"` // remembered requests and sessions
-	TasksBefore *time.Time `json:"tasks_before"`
-	Tasks       *int       `json:"tasks"` // null: Redis could not be read
-	Unread      []string   `json:"unread,omitempty"`
+	Applied     bool          `json:"applied"`
+	EndedBefore *time.Time    `json:"ended_before"` // business time
+	Closures    int           `json:"closures"`
+	Events      int64         `json:"events"`
+	Batches     int           `json:"batches"`
+	Redrives    int           `json:"redrives"`
+	Expired     int           `json:"expired"`        // remembered requests and sessions
+	Kept        []brokenChain `json:"kept,omitempty"` // evidence: their histories are broken, or do not bear out their rows
+	TasksBefore *time.Time    `json:"tasks_before"`
+	Tasks       *int          `json:"tasks"` // null: Redis could not be read
+	Unread      []string      `json:"unread,omitempty"`
 }
 
 // cleanupBite is how many closures are removed in one transaction, and rest is how long the ledger is left to others after it.
@@ -63,15 +65,17 @@ func (c *monitorCleanupCmd) Run(ctx context.Context, o output, m *monitorCmd) er
 		before := s.clock.Now().AddDate(-c.Years, 0, 0)
 		tasksBefore := time.Now().AddDate(0, 0, -c.TaskDays)
 		v := cleanupView{Applied: c.Apply, EndedBefore: stamp(before), TasksBefore: stamp(tasksBefore)}
-		r, err := s.ledger.Removable(ctx, before)
-		if err == nil {
-			v.Expired, err = s.ledger.Expired(ctx)
-		}
-		if err != nil {
-			return err
-		}
 		old, known := s.finished(ctx, tasksBefore)
-		if c.Apply {
+		var r ledger.Removal
+		var err error
+		if !c.Apply {
+			if r, err = s.ledger.Removable(ctx, before); err == nil {
+				v.Expired, err = s.ledger.Expired(ctx)
+			}
+			if err != nil {
+				return err
+			}
+		} else {
 			if r, err = s.removeOld(ctx, before); err == nil {
 				v.Expired, err = forgetAll(ctx, s.ledger)
 			}
@@ -83,7 +87,8 @@ func (c *monitorCleanupCmd) Run(ctx context.Context, o output, m *monitorCmd) er
 				}
 			}
 		}
-		v.Closures, v.Events, v.Batches, v.Redrives = r.Closures, r.Events, r.Batches, r.Redrives
+		v.Closures, v.Events, v.Batches, v.Redrives, v.Kept = r.Closures, r.Events, r.Batches, r.Redrives, brokenChains(r.Kept)
+		s.asks = s.asks || len(v.Kept) > 0
 		if known {
 			v.Tasks = new(len(old))
 		}
@@ -95,12 +100,12 @@ func (c *monitorCleanupCmd) Run(ctx context.Context, o output, m *monitorCmd) er
 // removeOld takes bites until nothing is left.
 func (s *sight) removeOld(ctx context.Context, before time.Time) (all ledger.Removal, err error) {
 	for {
-		r, err := s.ledger.Remove(ctx, before, s.actor, cleanupBite)
+		r, err := s.ledger.Remove(ctx, before, s.actor, all.Last, cleanupBite)
 		if err != nil || r.Nothing() {
 			return all, err
 		}
 		all.Add(r)
-		if !s.json {
+		if !s.json && r.Closures+r.Batches+r.Redrives > 0 {
 			_, _ = fmt.Fprintf(s.err, "removed %d closures with %d events, %d batches, %d bulk retries\n", r.Closures, r.Events, r.Batches, r.Redrives)
 		}
 		select {
@@ -158,6 +163,12 @@ func (p *page) cleanup(v cleanupView, c *monitorCleanupCmd) {
 		{"expired requests and sessions", v.Expired},
 		{"finished tasks of more than " + counts(c.TaskDays, "day"), in},
 	})
+	if len(v.Kept) > 0 {
+		p.title("Kept, though the row says that it was over: %s, and the runbook's CloseoutChainBroken says what to do.", counts(len(v.Kept), "closure"))
+		for _, k := range v.Kept {
+			p.line("event %d of closure %s: %s", k.Event, printable(k.JobID), printable(k.Why))
+		}
+	}
 	if !v.Applied {
 		p.title("Nothing was removed: --apply does it.")
 	}

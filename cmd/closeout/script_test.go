@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write what the scripts print into them"
 //go:generate go test -run TestScript -update .
 
 // TestScript runs the program as a shell does, by the scripts of testdata/script. `make generate` writes what they print into
-// them. Beside the program they have commands of their own: seed fills a ledger, tamper changes a byte of it.
+// them. Beside the program they have commands of their own: seed fills a ledger, tamper changes a byte of a history, falsify a row.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -121,16 +121,23 @@ func begun(ts *testscript.TestScript, _ bool, args []string) {
 // seeded makes the accounts of the scripts: 01 runs, 02 and 03 have failed for one reason, 04 asks for a person by itself, 05 is
 // dead, 06 is paused, 07 waits for a payout that nobody knows of, 08 was closed nine years ago, 09 a moment ago.
 func seeded(ctx context.Context, path, redisURL string) error {
-	clock, err := closure.ParseClock(os.Getenv("CLOSEOUT_DAY"))
+	now, err := closure.ParseClock(os.Getenv("CLOSEOUT_DAY"))
 	if err != nil {
 		return err
 	}
-	policy := closure.DefaultPolicy(closure.Sandbox)
-	l, err := ledger.Open(ctx, ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: policy, Clock: clock})
+	options := ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: now}
+	today, err := ledger.Open(ctx, options)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Close() }()
+	defer func() { _ = today.Close() }()
+	options.Clock = closure.ScaledClock(24*time.Hour, scriptsBegin.AddDate(-9, 0, 2), time.Now())
+	past, err := ledger.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = past.Close() }()
+	l, clock := past, options.Clock
 	look := func(c closure.Closure, o closure.Outcome, paid string) closure.Closure {
 		c, failed := l.Save(ctx, c, closure.Looked(clock.Now(), o, closure.Look{}, &closure.Memo{Worth: "1000.00", OnWay: "0", Paid: paid}), nil)
 		err = errors.Join(err, failed)
@@ -152,7 +159,8 @@ func seeded(ctx context.Context, path, redisURL string) error {
 		_, failed := l.Command(ctx, c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) { return ch, nil })
 		err = errors.Join(err, failed)
 	}
-	old := look(begin(8, "moved away"), closure.Done("the account is closed; paid out $1000.00"), "1000.00")
+	look(begin(8, "moved away"), closure.Done("the account is closed; paid out $1000.00"), "1000.00")
+	l, clock = today, now
 	settling := look(begin(1, "moving on"), closure.Go(closure.Settlement, "nothing is left to sell"), "")
 	settling = look(settling, closure.Wait(time.Hour, closure.Settling, "trades settle on the next settlement day (T+1)"), "")
 	for n, reason := range []closure.Reason{2: closure.BankGone, 3: closure.BankGone, 4: closure.Unexplained} {
@@ -189,7 +197,7 @@ func seeded(ctx context.Context, path, redisURL string) error {
 			return err
 		}
 	}
-	return onFile(ctx, path, "UPDATE closures SET ended_at = '2017-11-20 15:00:00+00:00' WHERE id = ?; UPDATE notices SET state = 'sent'", old.ID)
+	return onFile(ctx, path, "UPDATE notices SET state = 'sent'")
 }
 
 func onFile(ctx context.Context, path, statements string, args ...any) error {
@@ -210,6 +218,9 @@ var scriptCommands = map[string]func(){
 			redisURL = os.Args[2]
 		}
 		done(seeded(context.Background(), os.Args[1], redisURL))
+	},
+	"falsify": func() { // FILE ACCOUNT ASSIGNMENT, of the row
+		done(onFile(context.Background(), os.Args[1], "UPDATE closures SET "+os.Args[3]+" WHERE account_id LIKE '%' || ?", os.Args[2]))
 	},
 	"tamper": func() { // FILE ACCOUNT EVENT FROM TO
 		done(onFile(context.Background(), os.Args[1], "UPDATE events SET body = replace(body, ?, ?) WHERE seq = ? AND closure_id = (SELECT id FROM closures WHERE account_id LIKE '%' || ?)",

@@ -61,7 +61,13 @@ func many() int {
 // open opens another ledger on the database, as another process would.
 func (b *bench) open(env closure.Environment) *ledger.Ledger {
 	b.Helper()
-	l, err := ledger.Open(b.Context(), ledger.Options{URL: b.db.URL, Environment: env, Policy: closure.DefaultPolicy(env)})
+	return b.openAt(env, closure.Clock{})
+}
+
+// openAt opens one with a business time of its own.
+func (b *bench) openAt(env closure.Environment, clock closure.Clock) *ledger.Ledger {
+	b.Helper()
+	l, err := ledger.Open(b.Context(), ledger.Options{URL: b.db.URL, Environment: env, Policy: closure.DefaultPolicy(env), Clock: clock})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"slices"
+	"strings"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -75,6 +76,96 @@ var verified = map[string]func(*bench){
 			if v.Closures != 5 || len(v.Broken) != 3 || got[cs[1].ID] != 1 || got[cs[2].ID] != 1 || got[cs[4].ID] != cs[4].Seq {
 				b.Errorf("in pages of %d: %+v", size, v)
 			}
+		}
+	},
+
+	"WhatCannotBeReadIsNamedAndHidesNothing": func(b *bench) {
+		c := b.history()
+		last := b.look(b.create("last"), closure.Wait(0, closure.Selling, "selling"))
+		b.tamper("UPDATE events SET body = 'x' WHERE closure_id = $1 AND seq = 2", last.ID)
+		whole := b.dump(c.ID)
+		one := " WHERE closure_id = $1 AND seq = 3"
+		type damage struct {
+			do  string
+			seq int64
+		}
+		damages := []damage{
+			{"UPDATE events SET at = 'infinity'" + one, 3},
+			{"UPDATE events SET at = '-infinity'" + one, 3},
+		}
+		if strings.HasPrefix(b.db.URL, "sqlite:") { // whose columns hold anything
+			damages = append(damages,
+				damage{"UPDATE events SET at = 'garbage'" + one, 3}, damage{"UPDATE events SET at = 5" + one, 3}, damage{"UPDATE events SET at = x'00'" + one, 3},
+				damage{"UPDATE events SET seq = 'x'" + one, 3}, damage{"UPDATE events SET seq = 2.5" + one, 3}, damage{"UPDATE events SET seq = 'x' WHERE closure_id = $1 AND seq = 6", 6},
+				damage{"UPDATE events SET body = 5" + one, 3}, damage{"UPDATE events SET body = x'ff'" + one, 3}, damage{"UPDATE events SET hash = 1.5" + one, 3},
+				damage{"UPDATE events SET kind = x'00'" + one, 3}, damage{"UPDATE events SET prev_hash = 0" + one, 3},
+				damage{"UPDATE closures SET seq = 'x' WHERE id = $1", 6}, damage{"UPDATE closures SET seq = 5.5 WHERE id = $1", 6}, damage{"UPDATE closures SET head_hash = x'00' WHERE id = $1", 6},
+			)
+		}
+		for _, d := range damages {
+			b.tamper(d.do, c.ID)
+			for _, size := range []int{1, 100} {
+				v := b.verify(b.l, size)
+				if v.Closures != 3 || len(v.Broken) != 2 || v.Broken[0].ClosureID != c.ID || v.Broken[0].Seq != d.seq || v.Broken[1].ClosureID != last.ID || v.Broken[1].Seq != 2 {
+					b.Errorf("%s, in pages of %d: %+v", d.do, size, v)
+				}
+			}
+			b.restore(c, whole)
+		}
+		if v := b.verify(b.l, 100); len(v.Broken) != 1 {
+			b.Errorf("all is put right: %+v", v)
+		}
+	},
+
+	"ARowThatSaysOtherwiseThanItsLastEventIsNamed": func(b *bench) {
+		c := stops[closure.Failed](b, b.create("a"))
+		b.tamper("UPDATE closures SET state = 'closed' WHERE id = $1", c.ID)
+		want := []ledger.ChainError{{ClosureID: c.ID, Seq: c.Seq, Why: "by it the closure is failed in liquidation, by its row closed in liquidation"}}
+		if v := b.verify(b.l, 100); !slices.Equal(v.Broken, want) {
+			b.Errorf("the state: %+v", v)
+		}
+		b.tamper("UPDATE closures SET state = 'failed', phase = 'closing' WHERE id = $1", c.ID)
+		want[0].Why = "by it the closure is failed in liquidation, by its row failed in closing"
+		if v := b.verify(b.l, 100); !slices.Equal(v.Broken, want) {
+			b.Errorf("the phase: %+v", v)
+		}
+		if _, err := b.l.Events(b.Context(), c.ID); err == nil || err.Error() != want[0].Error() {
+			b.Errorf("its history alone: %v", err)
+		}
+	},
+
+	"EventsWhoseClosureIsGoneAreNamedOnce": func(b *bench) {
+		var ids []string
+		for n := range 5 {
+			ids = append(ids, b.look(b.create(account(n)), closure.Wait(0, closure.Selling, "selling")).ID)
+		}
+		live := b.open(closure.Live)
+		if !strings.HasPrefix(b.db.URL, "sqlite:") {
+			if _, err := b.db.SQL.ExecContext(b.Context(), "ALTER TABLE closures DISABLE TRIGGER ALL"); err != nil { // so that a row can go alone
+				b.Fatal(err)
+			}
+		}
+		for _, id := range []string{ids[0], ids[2], ids[4]} {
+			b.tamper("DELETE FROM closures WHERE id = $1", id)
+		}
+		b.tamper("DELETE FROM events WHERE closure_id = $1 AND seq = 1", ids[4])
+		var want []ledger.ChainError
+		for n, seq := range map[int]int64{0: 1, 2: 1, 4: 2} {
+			want = append(want, ledger.ChainError{ClosureID: ids[n], Seq: seq, Why: "there is no such closure"})
+		}
+		slices.SortFunc(want, func(a, b ledger.ChainError) int { return strings.Compare(a.ClosureID, b.ClosureID) })
+		for _, l := range []*ledger.Ledger{b.l, live} {
+			for _, size := range []int{1, 2, 100} {
+				if v := b.verify(l, size); !slices.Equal(v.Broken, want) {
+					b.Errorf("%s in pages of %d: %+v", l.Environment(), size, v)
+				}
+			}
+		}
+		if n, err := live.Elsewhere(b.Context()); err != nil || n != 2 {
+			b.Errorf("%d closures elsewhere, %v", n, err)
+		}
+		if n, err := b.l.Elsewhere(b.Context()); err != nil || n != 0 {
+			b.Errorf("%d closures elsewhere, %v", n, err)
 		}
 	},
 }
