@@ -99,6 +99,8 @@ func (c *monitorStatsCmd) Run(ctx context.Context, o output, m *monitorCmd) erro
 		if s.ledger != nil {
 			if err := s.figures(ctx, &v); err != nil {
 				s.missing("the ledger", err)
+			} else {
+				s.empty(ctx)
 			}
 		}
 		q := s.queues(ctx, "")
@@ -156,7 +158,7 @@ func (s *sight) figures(ctx context.Context, v *statsView) error {
 		v.Streams = append(v.Streams, streamHeard{t.Topic, stamp(t.HeardAt)})
 	}
 	h, err := s.ledger.Hold(ctx)
-	v.Hold = holdStatus{h.Held, h.Reason, h.Actor, stamp(h.Since)}
+	v.Hold = holdOf(h)
 	s.asks = len(groups) > 0 || len(unsettled) > 0 || h.Held || f.LettersFailed > 0
 	return err
 }
@@ -186,7 +188,7 @@ func closureCounts(tallies []ledger.Tally) []closureCount {
 
 func (p *page) stats(v statsView) {
 	if v.Hold.Held {
-		p.pair("HELD", "by %s since %s: %s", v.Hold.Actor, p.when(*v.Hold.Since), v.Hold.Reason)
+		p.pair("HELD", "by %s since %s: %s; closeout monitor release ends it", v.Hold.Actor, p.when(*v.Hold.Since), v.Hold.Reason)
 	}
 	open := 0
 	var rows []table.Row
