@@ -85,8 +85,9 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 	}
 	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewClient(opts)}
 	s.queue = tasks.NewQueue(s.rdb, clock, closure.TimingOf(clock).Task)
-	env := closure.Environment(m.Environment)
-	s.ledger, err = ledger.Open(ctx, ledger.Options{URL: m.DatabaseURL, Environment: env, Policy: closure.DefaultPolicy(env), Clock: clock})
+	from := m.ledgerOptions()
+	from.Clock, from.AsIs = clock, true
+	s.ledger, err = ledger.Open(ctx, from)
 	if err != nil {
 		s.ledger = nil
 		s.missing("the ledger", err)
@@ -180,7 +181,7 @@ func (s *sight) needLedger() error {
 // empty says, also in words, whether the named environment has no closure while the other has: what is named by default is the
 // sandbox, and nothing of it asks for anybody.
 func (s *sight) empty(ctx context.Context) bool {
-	astray, err := s.ledger.Elsewhere(ctx)
+	astray, err := s.ledger.Astray(ctx)
 	if err != nil {
 		s.missing("the ledger", err)
 	}
