@@ -60,6 +60,12 @@ type attention struct {
 	Oldest *time.Time     `json:"oldest"`
 }
 
+// attentionTo is what the reason's words add to a group.
+func attentionTo(g ledger.Group) attention {
+	info := closure.Reasons[g.Reason]
+	return attention{g.State, g.Reason, info.Title, info.Who, info.Hint, g.N, stamp(g.Since)}
+}
+
 type unknownIntent struct {
 	ID        string              `json:"id"`
 	JobID     string              `json:"job_id"`
@@ -139,8 +145,7 @@ func (s *sight) figures(ctx context.Context, v *statsView) error {
 		return err
 	}
 	for _, g := range groups {
-		info := closure.Reasons[g.Reason]
-		v.Attention = append(v.Attention, attention{g.State, g.Reason, info.Title, info.Who, info.Hint, g.N, stamp(g.Since)})
+		v.Attention = append(v.Attention, attentionTo(g))
 	}
 	unsettled, err := s.ledger.Unsettled(ctx, time.Now(), mostUnclear)
 	if err != nil {
