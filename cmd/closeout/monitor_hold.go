@@ -81,7 +81,7 @@ func (m *monitorCmd) turn(ctx context.Context, o output, hold bool, reason strin
 					v.Refused = "Somebody else came first. " + stands(h)
 				}
 			}
-			if err != nil && !(hold && h.Held) {
+			if err != nil && (!hold || !h.Held) {
 				return err
 			}
 			v.Applied = v.Refused == ""
