@@ -169,9 +169,15 @@ func cut(s string, n int) string {
 
 func requestID(resp *http.Response) string { return cut(resp.Header.Get("X-Request-ID"), 64) }
 
+// requestForm is the id of a request as Alpaca gives it.
+const requestForm = `[0-9a-f]{32}`
+
 var (
-	uuids   = regexp.MustCompile(`\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b`)
-	secrets = regexp.MustCompile(`[^\s/@"'<>]*:[^\s/@"'<>]*(?:@+[^\s@"'<>(),;:/]+)+` + // user, password and host of a URL
+	// spared is what has the form of a secret and is none: our books' names, and what Alpaca's support asks for, as Error writes it.
+	spared     = regexp.MustCompile(uuids.String() + `|\banswered [45]\d\d \([45]\d{7}\)|\[request ` + requestForm + `\]`)
+	requestIDs = regexp.MustCompile(`^` + requestForm + `$`)
+	uuids      = regexp.MustCompile(`\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b`)
+	secrets    = regexp.MustCompile(`[^\s/@"'<>]*:[^\s/@"'<>]*(?:@+[^\s@"'<>(),;:/]+)+` + // user, password and host of a URL
 		`|[^\s@"'<>(),;:]+(?:@+[^\s@"'<>(),;:]+)+` + // e-mail
 		`|\b\d{3}-\d{2}-\d{4}\b` + // social security number
 		`|\(?\b\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b` + // telephone
@@ -181,8 +187,9 @@ var (
 )
 
 // Redact masks what must not be logged or stored: e-mail addresses, the users and passwords of URLs, runs of seven and more
-// digits, social security and telephone numbers, streets with their number, and long tokens. UUIDs stay: they are names
-// within our own books. A person's name has no form of its own and is not recognized.
+// digits, social security and telephone numbers, streets with their number, and long tokens. UUIDs stay, which are names
+// within our own books, and of an Error the broker's code and the request's id. A person's name has no form of its own and is
+// not recognized.
 func Redact(s string) string {
 	for { // what is masked can leave an address beside it
 		masked := mask(s)
@@ -196,7 +203,7 @@ func Redact(s string) string {
 func mask(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
-		at := uuids.FindStringIndex(s)
+		at := spared.FindStringIndex(s)
 		if at == nil {
 			at = []int{len(s), len(s)}
 		}
@@ -205,6 +212,15 @@ func mask(s string) string {
 		s = s[at[1]:]
 	}
 	return b.String()
+}
+
+// shownID is a request's id as others may see it.
+func shownID(resp *http.Response) string {
+	id := requestID(resp)
+	if requestIDs.MatchString(id) {
+		return id
+	}
+	return Redact(id)
 }
 
 // shortPath keeps of each UUID its last six digits, which is enough to recognize an account and too little to use it.

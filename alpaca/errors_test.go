@@ -64,6 +64,8 @@ func TestRedact(t *testing.T) {
 		"of 77 Wyvern Hollow Lane, Fresno":                  "of ***, Fresno",
 		"3 shares on the way; 12 looks at the place":        "3 shares on the way; 12 looks at the place",
 		"": "",
+		(&Error{Status: 422, Code: 42210000, Method: "POST", Path: "/v1/x", Message: "of 12345678", RequestID: "0123456789abcdef0123456789abcdef"}).Error(): "broker answered 422 (42210000) to POST /v1/x: of *** [request 0123456789abcdef0123456789abcdef]",
+		"answered 422 (12345678) [request 440011229988]": "answered 422 (***) [request ***]",
 	} {
 		if got := Redact(in); got != want {
 			t.Errorf("Redact(%q) = %q, want %q", in, got, want)

@@ -33,7 +33,7 @@ func leaveSpan(ctx context.Context, method, path string, resp *http.Response, st
 		s.SetAttributes(attribute.String("error.type", "no answer"))
 		return
 	}
-	s.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode), attribute.String("closeout.broker_request_id", Redact(requestID(resp))))
+	s.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode), attribute.String("closeout.broker_request_id", shownID(resp)))
 	if resp.StatusCode >= http.StatusBadRequest {
 		s.SetStatus(codes.Error, "")
 	}

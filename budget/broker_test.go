@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -307,6 +308,54 @@ func TestRefusedCredentialsAreOneCondition(t *testing.T) {
 				}
 				if b.log.count("level=error") != 1 || b.log.count("accepts this service's credentials again") != 1 {
 					b.Errorf("the log:\n%s", b.log.text.String())
+				}
+			})
+		})
+	}
+}
+
+// A process that has nothing to ask learns all the same that the broker is back, or that it takes the credentials again.
+func TestAQuietProcessLearnsThatItIsOver(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(b *bench, p *budget.Budget){
+		"Outage": func(b *bench, p *budget.Budget) {
+			for n := range 6 {
+				_ = b.make(b.Context(), p, false, fmt.Sprintf(account, n), alpaca.Heard{})
+			}
+		},
+		"Refused": func(b *bench, p *budget.Budget) {
+			_ = b.make(b.Context(), p, false, "/v1/clock", alpaca.Heard{Status: 401})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, func(b *bench) {
+				p := b.process(1000)
+				var back atomic.Bool
+				var asked atomic.Int64
+				ctx, stop := context.WithCancel(b.Context())
+				defer stop()
+				go p.Probe(ctx, func(ctx context.Context) error {
+					asked.Add(1)
+					h := fine
+					if !back.Load() {
+						h = alpaca.Heard{Status: map[string]int{"Outage": 503, "Refused": 401}[name]}
+					}
+					return b.make(ctx, p, false, "/v1/clock", h)
+				})
+				time.Sleep(time.Hour - time.Minute)
+				if n := asked.Load(); n > 0 {
+					b.Errorf("asked %d times though all was well", n)
+				}
+				begin(b, p)
+				time.Sleep(59 * time.Minute)
+				if n := asked.Load(); p.Err() == nil || n < 50 || n > 130 {
+					b.Errorf("%v; asked %d times in an hour", p.Err(), n)
+				}
+				back.Store(true)
+				time.Sleep(3 * time.Minute)
+				if p.Err() != nil {
+					b.Errorf("it is over, and the process says: %v", p.Err())
 				}
 			})
 		})

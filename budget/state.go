@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -60,4 +61,22 @@ func (b *Budget) Err() error {
 	case alpaca.HoldBusy:
 	}
 	return nil
+}
+
+// Probe asks now and then while the broker does not answer or refuses the credentials, until ctx ends: a process that has
+// little to ask would otherwise go on saying so long after it was over. What ask reads passes the budget like any other call,
+// which decides whether it is made.
+func (b *Budget) Probe(ctx context.Context, ask func(context.Context) error) {
+	t := time.NewTicker(b.o.Probe)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if b.Err() != nil {
+			_ = ask(ctx) // what it heard, the budget heard
+		}
+	}
 }

@@ -149,7 +149,7 @@ var Reasons = map[Reason]Info{
 	Rebalanced:         {Title: "the account is subscribed to a rebalancing portfolio, so nothing in it can be sold by hand", Who: Operator, Hint: "Cancel its rebalancing runs and delete the subscription at the broker, then resume.", Tell: "something that your account holds could not be sold"},
 	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close the position by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
 	CloseRefused:       {Title: "the broker refused to close the account", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "everything is sold and paid out, and the account itself could not be closed yet"},
-	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Each: true, Hint: "Stop the workers and run the ledger's reconcile before anything is resumed."},
+	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Each: true, Hint: "Stop the workers, and resume nothing before each step of the runbook's section on this reason is done."},
 	RetriesUsedUp:      {Title: "the same step failed again and again", Who: Operator, Hint: "Read the error; when its cause is mended, resume."},
 	CrashesWorker:      {Title: "the step crashes the worker", Who: Operator, Hint: "Read the workers' logs around the crashes before you resume."},
 	PausedByOperator:   {Title: "held by an operator", Who: Operator, Hint: "Resume when it may go on."},

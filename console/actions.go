@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/ledger"
@@ -101,7 +103,7 @@ var payoutField = actionField{Name: "intent_id", Label: "Payout", Hint: "Only wh
 
 func (k *Console) routesActions() {
 	for _, do := range actions {
-		k.get("/closures/{id}/"+do.Name, Operator, func(a *ask) (page, error) {
+		k.get("/closures/{id}/"+do.Name, signin.Operator, func(a *ask) (page, error) {
 			r, err := k.found(a)
 			if err != nil {
 				return page{}, err
@@ -112,7 +114,7 @@ func (k *Console) routesActions() {
 			}
 			return k.preview(do, r, v), nil
 		})
-		k.answer("/closures/{id}/"+do.Name, Operator, func(a *ask) (formAnswer, error) { return k.act(do, a) })
+		k.answer("/closures/{id}/"+do.Name, signin.Operator, func(a *ask) (formAnswer, error) { return k.act(do, a) })
 	}
 }
 

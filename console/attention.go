@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
@@ -14,12 +16,12 @@ import (
 
 // routesAttention are what needs a person, and the retry of many at once.
 func (k *Console) routesAttention() {
-	k.get("/attention", Viewer, k.attention)
-	k.get("/attention/retry", Viewer, k.retryPreview)
-	k.post("/attention/retry", Operator, k.retryStart)
-	k.get("/redrives", Viewer, k.redrives)
-	k.get("/redrives/{id}", Viewer, k.redrive)
-	k.post("/redrives/{id}/abort", Operator, k.redriveAbort)
+	k.get("/attention", signin.Viewer, k.attention)
+	k.get("/attention/retry", signin.Viewer, k.retryPreview)
+	k.post("/attention/retry", signin.Operator, k.retryStart)
+	k.get("/redrives", signin.Viewer, k.redrives)
+	k.get("/redrives/{id}", signin.Viewer, k.redrive)
+	k.post("/redrives/{id}/abort", signin.Operator, k.redriveAbort)
 }
 
 const (

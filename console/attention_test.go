@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -139,10 +141,10 @@ func TestManyAreRetriedFromThePreview(t *testing.T) {
 		b.sees(t, none, "!/attention/retry")
 	}
 	form := b.form(t, path, evil, "60")
-	if w := b.send("/attention/retry", form, asRole, string(Viewer)); w.Code != http.StatusForbidden {
+	if w := b.send("/attention/retry", form, asRole, string(signin.Viewer)); w.Code != http.StatusForbidden {
 		t.Fatalf("a viewer starts one: %d", w.Code)
 	}
-	if viewed := b.do("GET", path, asRole, string(Viewer)).Body.String(); !strings.Contains(viewed, "Only an operator") || strings.Contains(viewed, `name="reason"`) {
+	if viewed := b.do("GET", path, asRole, string(signin.Viewer)).Body.String(); !strings.Contains(viewed, "Only an operator") || strings.Contains(viewed, `name="reason"`) {
 		t.Error("a viewer is shown the form")
 	}
 	for name, value := range map[string]string{"reason": " ", "rate": "0", "filter": "raeson=x", "found": "", "shown": "other"} {
@@ -180,10 +182,10 @@ func TestManyAreRetriedFromThePreview(t *testing.T) {
 	b.sees(t, at, "<b>1</b> of 3 retried, 1 skipped, 1 left", "has moved since", "1 running", all[1].ID)
 	b.sees(t, at+"?show=retried", all[0].ID, "!"+all[1].ID)
 	b.sees(t, at+"?show=waiting&after=x", all[2].ID)
-	if w := b.send(at+"/abort", url.Values{}, asRole, string(Viewer)); w.Code != http.StatusForbidden {
+	if w := b.send(at+"/abort", url.Values{}, asRole, string(signin.Viewer)); w.Code != http.StatusForbidden {
 		t.Fatalf("a viewer aborts it: %d", w.Code)
 	}
-	if viewed := b.do("GET", at, asRole, string(Viewer)).Body.String(); strings.Contains(viewed, "/abort") {
+	if viewed := b.do("GET", at, asRole, string(signin.Viewer)).Body.String(); strings.Contains(viewed, "/abort") {
 		t.Error("a viewer is shown the abort")
 	}
 	for range 2 { // the second time it had ended

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/ledger"
@@ -13,10 +15,10 @@ import (
 )
 
 func (k *Console) routesBoard() {
-	k.get("/{$}", Viewer, k.board)
-	k.get("/closures", Viewer, k.list)
+	k.get("/{$}", signin.Viewer, k.board)
+	k.get("/closures", signin.Viewer, k.list)
 	k.mux.HandleFunc("GET /search", k.searched)
-	k.post("/search", Viewer, k.search)
+	k.post("/search", signin.Viewer, k.search)
 }
 
 // endedLately is how far back the board counts what was finished.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/desk"
@@ -26,9 +28,9 @@ func (k *Console) routesCase() {
 	if k.Desk == nil {
 		return
 	}
-	k.get("/closures/{id}", Viewer, k.closurePage)
-	k.get("/closures/{id}/broker", Viewer, k.brokerPage)
-	k.answer("/closures/{id}/reveal", Operator, k.reveal)
+	k.get("/closures/{id}", signin.Viewer, k.closurePage)
+	k.get("/closures/{id}/broker", signin.Viewer, k.brokerPage)
+	k.answer("/closures/{id}/reveal", signin.Operator, k.reveal)
 	k.mux.HandleFunc("GET /closures/{id}/case-file", k.caseFile)
 	k.routesActions()
 }
@@ -85,7 +87,7 @@ func (k *Console) closurePage(a *ask) (page, error) {
 	}
 	c, now := r.Closure, k.now()
 	v := closureView{
-		Record: r, File: k.Desk.File(r, true), Operator: a.Who.Role.may(Operator), InFlight: desk.InFlightOf(r.Intents),
+		Record: r, File: k.Desk.File(r, true), Operator: a.Who.Role.May(signin.Operator), InFlight: desk.InFlightOf(r.Intents),
 		Email: masked(c.Email), User: masked(c.UserID), Age: k.age(c, now), Limit: k.limit(c), NoReturn: noReturn(r.Intents), Offers: k.offers(r),
 	}
 	v.Why, v.Who, v.Hint, v.Until = waits(c, now)
@@ -267,7 +269,7 @@ func (k *Console) reveal(a *ask) (formAnswer, error) {
 
 // caseFile is the file to print, under its own policy. The customer's user id is masked in it, as on every page.
 func (k *Console) caseFile(w http.ResponseWriter, r *http.Request) {
-	a, ok := k.admit(w, r, Viewer)
+	a, ok := k.admit(w, r, signin.Viewer)
 	if !ok {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -20,32 +21,9 @@ import (
 	"closeout/ledger"
 	"closeout/live"
 	"closeout/readiness"
+	"closeout/signin"
 	"closeout/web"
 )
-
-// Role is what a person may do here.
-type Role string
-
-// The roles. An operator may do what a viewer may.
-const (
-	Nobody   Role = ""
-	Viewer   Role = "viewer"
-	Operator Role = "operator"
-)
-
-// may says whether a role is enough.
-func (r Role) may(least Role) bool {
-	return least == Nobody || r == Operator || r == Viewer && least == Viewer
-}
-
-// Person is who is signed in. What they do is in the histories as done by "operator:" and their name.
-type Person struct {
-	Name string
-	Role Role
-}
-
-// Actor is the person's name in a history.
-func (p Person) Actor() string { return "operator:" + p.Name }
 
 // Readiness is what the console knows of the broker; a readiness.Checker has it.
 type Readiness interface {
@@ -74,7 +52,7 @@ type Options struct {
 	System System
 
 	// SignIn says who may come in.
-	SignIn SignIn
+	SignIn signin.Settings
 
 	// Monitoring is where the queues are, which asynqmon shows below /monitoring. Nil: there is none.
 	Monitoring asynq.RedisConnOpt
@@ -86,7 +64,7 @@ type Options struct {
 	ScheduleRedrive func(context.Context, ledger.Redrive) error
 
 	// Who says who sends a request: nobody, where the role is none. Nil: whoever has signed in, as SignIn says.
-	Who func(*http.Request) Person
+	Who func(*http.Request) signin.Person
 
 	// Seen is told, for the request's line in the log, which page it was for and who asked; it gives the id under which the
 	// request is found there. Nil: there is no such line.
@@ -102,7 +80,7 @@ type Console struct {
 	pages   web.Console
 	mux     *http.ServeMux
 	handler http.Handler
-	door    *door
+	door    *signin.Door
 
 	drawings  singleflight.Group
 	drawn     drawn
@@ -146,13 +124,11 @@ func New(o Options) (*Console, error) {
 	if k.pages, err = web.ParseConsole(words); err != nil {
 		return nil, err
 	}
-	k.door, err = newDoor(o.SignIn, o.Ledger, o.Log, k.shut)
+	k.door, err = signin.New(signin.Options{Settings: o.SignIn, Ledger: o.Ledger, Log: o.Log, Who: o.Who, Seen: o.Seen, Show: k.showSignIn, Fail: k.failSignIn})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("console: %w", err)
 	}
-	if k.Who == nil {
-		k.Who = k.door.who
-	}
+	k.Who = k.door.Who
 	k.mux.Handle("GET "+web.AssetsPath, web.Assets())
 	k.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, web.Asset("icon.svg"), http.StatusMovedPermanently)
@@ -161,12 +137,13 @@ func New(o Options) (*Console, error) {
 		k.fail(w, &ask{r, k.Who(r)}, trouble{Status: http.StatusNotFound, Title: "No such page", Detail: "There is nothing at this address.", Hint: "The search finds a closure by its account, a transfer or an order."})
 	})
 	k.routesLive()
-	k.routesDoor()
+	k.door.Routes(k.mux)
+	k.routesMonitoring()
 	k.routesBoard()
 	k.routesCase()
 	k.routesAttention()
 	k.routesSystem()
-	k.handler = k.headers(k.sameSite(k.door.open(k.mux)))
+	k.handler = k.headers(k.sameSite(k.door.Open(k.mux)))
 	return k, nil
 }
 
@@ -190,7 +167,7 @@ func (k *Console) sameSite(next http.Handler) http.Handler {
 	check := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := check.Check(r); err != nil {
-			k.fail(w, &ask{r, Person{}}, trouble{
+			k.fail(w, &ask{Request: r}, trouble{
 				Status: http.StatusForbidden, Title: "Refused", Detail: "A page of another site may not do this.",
 				Hint: "Open the console itself, and do it there.", Cause: err,
 			})
@@ -203,7 +180,7 @@ func (k *Console) sameSite(next http.Handler) http.Handler {
 // ask is a request for a page, and who asks.
 type ask struct {
 	*http.Request
-	Who Person
+	Who signin.Person
 }
 
 // page is what a request is answered with.
@@ -224,7 +201,7 @@ type page struct {
 }
 
 // get answers GET requests for a pattern of http.ServeMux with a page that persons of at least this role may see.
-func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
+func (k *Console) get(pattern string, least signin.Role, f func(*ask) (page, error)) {
 	k.mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		a, ok := k.admit(w, r, least)
 		if !ok {
@@ -244,7 +221,7 @@ func (k *Console) get(pattern string, least Role, f func(*ask) (page, error)) {
 }
 
 // post carries out what a form of a person of at least this role asks for, and leads to another page.
-func (k *Console) post(pattern string, least Role, f func(*ask) (to string, err error)) {
+func (k *Console) post(pattern string, least signin.Role, f func(*ask) (to string, err error)) {
 	k.answer(pattern, least, func(a *ask) (formAnswer, error) {
 		to, err := f(a)
 		return formAnswer{To: to}, err
@@ -259,7 +236,7 @@ type formAnswer struct {
 }
 
 // answer is a post whose answer may be a page: what may be seen only once, or a form that is to be sent again.
-func (k *Console) answer(pattern string, least Role, f func(*ask) (formAnswer, error)) {
+func (k *Console) answer(pattern string, least signin.Role, f func(*ask) (formAnswer, error)) {
 	k.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		a, ok := k.admit(w, r, least)
 		if !ok {
@@ -280,32 +257,28 @@ func (k *Console) answer(pattern string, least Role, f func(*ask) (formAnswer, e
 	})
 }
 
-// maxForm is the largest form that is read, in bytes.
-const maxForm = 64 << 10
-
 // readForm reads what a form has sent.
 func (k *Console) readForm(w http.ResponseWriter, a *ask) bool {
-	a.Body = http.MaxBytesReader(w, a.Body, maxForm)
-	if err := a.ParseForm(); err != nil {
-		k.fail(w, a, trouble{Status: http.StatusBadRequest, Title: "Not understood", Detail: "The form can't be read.", Hint: "Go back, reload the page and send it again.", Cause: err})
+	if err := web.ReadForm(w, a.Request); err != nil {
+		k.fail(w, a, err)
 		return false
 	}
 	return true
 }
 
 // admit lets in who may; others are shown the way.
-func (k *Console) admit(w http.ResponseWriter, r *http.Request, least Role) (*ask, bool) {
+func (k *Console) admit(w http.ResponseWriter, r *http.Request, least signin.Role) (*ask, bool) {
 	a := &ask{r, k.Who(r)}
 	k.Seen(r.Context(), r.Pattern, a.Who.Name)
 	switch {
-	case a.Who.Role.may(least):
+	case a.Who.Role.May(least):
 		return a, true
 	case r.Header.Get("HX-Request") != "":
 		k.undrawn(w, a, trouble{Status: http.StatusUnauthorized})
-	case a.Who.Role == Nobody && cmp.Or(r.Header.Get("Sec-Fetch-Dest"), "document") != "document": // a script asks: it would take the page for the answer
+	case a.Who.Role == signin.Nobody && cmp.Or(r.Header.Get("Sec-Fetch-Dest"), "document") != "document": // a script asks: it would take the page for the answer
 		k.fail(w, a, trouble{Status: http.StatusUnauthorized, Title: "Not signed in", Detail: "This is for people who are signed in.", Hint: "Load the page again: it leads to where one signs in."})
-	case a.Who.Role == Nobody:
-		http.Redirect(w, r, toSignIn(r), http.StatusSeeOther)
+	case a.Who.Role == signin.Nobody:
+		http.Redirect(w, r, signin.Way(r), http.StatusSeeOther)
 	default:
 		k.fail(w, a, trouble{
 			Status: http.StatusForbidden, Title: "For operators", Detail: "You are signed in as a " + string(a.Who.Role) + ", who may look and not act.",
@@ -316,25 +289,7 @@ func (k *Console) admit(w http.ResponseWriter, r *http.Request, least Role) (*as
 }
 
 // say keeps a line for the next page that the person sees.
-func (k *Console) say(a *ask, line string) {
-	lines := line
-	if before := k.door.sessions.GetString(a.Context(), keySaid); before != "" {
-		lines = before + "\n" + line
-	}
-	k.door.sessions.Put(a.Context(), keySaid, lines)
-}
-
-// said are the lines kept for this page. They are told once.
-func (k *Console) said(a *ask) []string {
-	if a.Context().Value(sessionOpen{}) == nil { // the request was refused before its session was looked for
-		return nil
-	}
-	lines := k.door.sessions.PopString(a.Context(), keySaid)
-	if lines == "" {
-		return nil
-	}
-	return strings.Split(lines, "\n")
-}
+func (k *Console) say(a *ask, line string) { k.door.Say(a.Context(), line) }
 
 // Banner stands above every page.
 type Banner struct{ Title, Text, Link string }

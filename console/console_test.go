@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/ledger"
@@ -29,8 +31,8 @@ func newBench(tb testing.TB, change ...func(*Options)) *bench {
 	l, err := ledger.Open(context.Background(), ledger.Options{URL: "sqlite:" + path, Environment: closure.Sandbox, Policy: policy})
 	must(tb, err)
 	tb.Cleanup(func() { _ = l.Close() })
-	who := func(r *http.Request) Person {
-		return Person{"ada", Role(cmp.Or(r.Header.Get(asRole), string(Operator)))}
+	who := func(r *http.Request) signin.Person {
+		return signin.Person{Name: "ada", Role: signin.Role(cmp.Or(r.Header.Get(asRole), string(signin.Operator)))}
 	}
 	d := &desk.Desk{Ledger: l, Schedule: func(context.Context, closure.Closure) {}, Policy: policy}
 	o := Options{Ledger: l, Desk: d, Who: who, Live: live.NewHub(live.Options{Feed: l}), Policy: policy, Version: "test"}

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"closeout/signin"
+
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/bcrypt"
 
@@ -24,7 +26,7 @@ const goodPassword = "correct horse battery"
 
 // goodHash is made once: it takes a while.
 var goodHash = sync.OnceValue(func() string {
-	b, err := bcrypt.GenerateFromPassword([]byte(goodPassword), leastCost)
+	b, err := bcrypt.GenerateFromPassword([]byte(goodPassword), bcrypt.DefaultCost)
 	if err != nil {
 		panic(err)
 	}
@@ -39,16 +41,16 @@ type doorBench struct {
 	done []string // by whom
 }
 
-func newDoorBench(tb testing.TB, s SignIn, change ...func(*Options)) *doorBench {
+func newDoorBench(tb testing.TB, s signin.Settings, change ...func(*Options)) *doorBench {
 	tb.Helper()
 	d := &doorBench{t: tb}
 	log := logrus.New()
 	log.SetOutput(&d.log)
 	d.bench = newBench(tb, append([]func(*Options){func(o *Options) { o.Who, o.SignIn, o.Log = nil, s, log }}, change...)...)
-	d.get("/page", Viewer, func(a *ask) (page, error) {
+	d.get("/page", signin.Viewer, func(a *ask) (page, error) {
 		return page{Template: "trouble", Title: "The page", Data: trouble{Title: "The page", Detail: a.URL.Query().Get("x")}}, nil
 	})
-	d.post("/deed", Operator, func(a *ask) (string, error) {
+	d.post("/deed", signin.Operator, func(a *ask) (string, error) {
 		d.done = append(d.done, a.Who.Actor())
 		d.say(a, "It is done.")
 		return "/page", nil
@@ -56,15 +58,15 @@ func newDoorBench(tb testing.TB, s SignIn, change ...func(*Options)) *doorBench 
 	return d
 }
 
-func byName(tb testing.TB, names ...string) SignIn {
+func byName(tb testing.TB, names ...string) signin.Settings {
 	tb.Helper()
 	var all []string
 	for _, name := range names {
 		all = append(all, name+":"+goodHash())
 	}
-	p, err := ParsePasswords(strings.Join(all, ","))
+	p, err := signin.ParsePasswords(strings.Join(all, ","))
 	must(tb, err)
-	return SignIn{PublicURL: "http://127.0.0.1:8000", Passwords: p}
+	return signin.Settings{PublicURL: "http://127.0.0.1:8000", Passwords: p}
 }
 
 // visitor keeps cookies, as one does that has a single site open.
@@ -286,12 +288,12 @@ func TestSessionsEnd(t *testing.T) {
 				for time.Since(start) < 14*time.Hour {
 					before := time.Since(start)
 					time.Sleep(tc.every)
-					if d.Who(withCookies(b)).Role == Nobody {
+					if d.Who(withCookies(b)).Role == signin.Nobody {
 						if before < tc.from || time.Since(start) > tc.to {
 							t.Errorf("it ended between %s and %s", before, time.Since(start))
 						}
 						b.leads(b.get("/page"), "/signin?next=%2Fpage")
-						if time.Since(start) < sessionTime && len(b.cookies) != 0 {
+						if time.Since(start) < 12*time.Hour && len(b.cookies) != 0 {
 							t.Errorf("the browser keeps %v", b.cookies)
 						}
 						return
@@ -343,7 +345,7 @@ func TestATamperedCookieIsNobodys(t *testing.T) {
 }
 
 func TestAViewerMayLookAndAForgedPostDoesNothing(t *testing.T) {
-	d := newDoorBench(t, SignIn{PublicURL: "http://127.0.0.1:8000", OneClick: true})
+	d := newDoorBench(t, signin.Settings{PublicURL: "http://127.0.0.1:8000", OneClick: true})
 	b := d.visitor()
 	b.shows(b.get("/signin"), 200, "As an operator", "As a viewer")
 	b.leads(b.post("/signin/demo", url.Values{"role": {"viewer"}, "next": {"/page"}}), "/page")
@@ -376,11 +378,11 @@ func TestWhatASessionRestsOnMustStillBeSo(t *testing.T) {
 	d := newDoorBench(t, byName(t, "ann"))
 	b := d.visitor()
 	b.signIn("ann")
-	other, err := bcrypt.GenerateFromPassword([]byte("another password"), leastCost)
+	other, err := bcrypt.GenerateFromPassword([]byte("another password"), bcrypt.DefaultCost)
 	must(t, err)
-	changed, err := ParsePasswords("ann:" + string(other))
+	changed, err := signin.ParsePasswords("ann:" + string(other))
 	must(t, err)
-	for what, s := range map[string]SignIn{
+	for what, s := range map[string]signin.Settings{
 		"the name is gone":         byName(t, "ben"),
 		"the password was changed": {Passwords: changed},
 		"nobody signs in":          {},
@@ -388,22 +390,22 @@ func TestWhatASessionRestsOnMustStillBeSo(t *testing.T) {
 	} {
 		k, err := New(Options{Ledger: d.ledger, SignIn: s})
 		must(t, err)
-		if who := k.Who(withCookies(b)); who != (Person{}) {
+		if who := k.Who(withCookies(b)); who != (signin.Person{}) {
 			t.Errorf("%s: %v", what, who)
 		}
 	}
 	k, err := New(Options{Ledger: d.ledger, SignIn: byName(t, "ben", "ann")})
 	must(t, err)
-	if who := k.Who(withCookies(b)); who != (Person{"ann", Operator}) {
+	if who := k.Who(withCookies(b)); who != (signin.Person{Name: "ann", Role: signin.Operator}) {
 		t.Errorf("after a restart: %v", who)
 	}
 
-	demo := newDoorBench(t, SignIn{OneClick: true})
+	demo := newDoorBench(t, signin.Settings{OneClick: true})
 	b = demo.visitor()
 	b.leads(b.post("/signin/demo", url.Values{"role": {"operator"}}), "/")
 	k, err = New(Options{Ledger: demo.ledger, SignIn: byName(t, "demo")})
 	must(t, err)
-	if who := k.Who(withCookies(b)); who != (Person{}) {
+	if who := k.Who(withCookies(b)); who != (signin.Person{}) {
 		t.Errorf("a demo's operator at a real server: %v", who)
 	}
 }
@@ -412,12 +414,12 @@ func TestOneClickIsTheDemosAlone(t *testing.T) {
 	live, err := ledger.Open(t.Context(), ledger.Options{URL: "sqlite:" + t.TempDir() + "/live.db", Environment: closure.Live, Policy: closure.DefaultPolicy(closure.Live)})
 	must(t, err)
 	defer func() { must(t, live.Close()) }()
-	if _, err := New(Options{Ledger: live, SignIn: SignIn{OneClick: true}}); err == nil || !strings.Contains(err.Error(), "live") {
+	if _, err := New(Options{Ledger: live, SignIn: signin.Settings{OneClick: true}}); err == nil || !strings.Contains(err.Error(), "live") {
 		t.Errorf("accepted with live: %v", err)
 	}
 	for what, b := range map[string]*visitor{
 		"where it is off": newDoorBench(t, byName(t, "ann")).visitor(),
-		"a rebound name":  newDoorBench(t, SignIn{OneClick: true}).visitor(),
+		"a rebound name":  newDoorBench(t, signin.Settings{OneClick: true}).visitor(),
 	} {
 		if what == "a rebound name" {
 			b.host = "evil.example:8000"
@@ -425,7 +427,7 @@ func TestOneClickIsTheDemosAlone(t *testing.T) {
 		b.shows(b.post("/signin/demo", url.Values{"role": {"operator"}}), 403, "demo alone")
 		b.leads(b.get("/page"), "/signin?next=%2Fpage")
 	}
-	b := newDoorBench(t, SignIn{OneClick: true}).visitor()
+	b := newDoorBench(t, signin.Settings{OneClick: true}).visitor()
 	b.shows(b.post("/signin/demo", url.Values{"role": {"admin"}}), 403)
 	b.shows(b.post("/signin/demo", nil), 403)
 	b.host = "localhost:8000"
@@ -438,18 +440,18 @@ func TestWhoGuessesIsSlowedDown(t *testing.T) {
 		try := func(name, password string) int {
 			return b.post("/signin", url.Values{"name": {name}, "password": {password}}).StatusCode
 		}
-		for range nameBurst {
+		for range 10 {
 			if got := try("ann", "guess"); got != 401 {
 				t.Fatalf("%d", got)
 			}
 		}
 		if got := try("ann", goodPassword); got != 429 {
-			t.Errorf("the good password after %d guesses: %d", nameBurst, got)
+			t.Errorf("the good password after ten guesses: %d", got)
 		}
 		if got := try("ben", goodPassword); got != 303 {
 			t.Errorf("another name: %d", got)
 		}
-		for n := range addrBurst { // names at random
+		for n := range 20 { // names at random
 			try("x"+strings.Repeat("y", n), "guess")
 		}
 		if got := try("ben", goodPassword); got != 429 {
@@ -459,64 +461,14 @@ func TestWhoGuessesIsSlowedDown(t *testing.T) {
 		if got := try("ben", goodPassword); got != 303 {
 			t.Errorf("another address: %d", got)
 		}
-		time.Sleep(nameEvery)
+		time.Sleep(30 * time.Second)
 		if got := try("ann", goodPassword); got != 303 {
 			t.Errorf("half a minute later: %d", got)
 		}
 	})
 }
 
-func TestManyNamesAreNotRemembered(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		th := newThrottle()
-		for n := range throttled {
-			th.attempt(strings.Repeat("x", n%60)+stamp(time.Unix(int64(n), 0)), address(&http.Request{RemoteAddr: "192.0.2.1:1"}, false))
-		}
-		if len(th.names) != throttled {
-			t.Errorf("%d names", len(th.names))
-		}
-		time.Sleep(nameEvery)
-		if !th.attempt("ann", address(&http.Request{RemoteAddr: "192.0.2.2:1"}, false)) || len(th.names) > 10 {
-			t.Errorf("%d names are remembered", len(th.names))
-		}
-	})
-}
-
-func TestAddressesAreTheBrowsers(t *testing.T) {
-	for _, tc := range []struct {
-		remote, forwarded string
-		proxied           bool
-		want              string
-	}{
-		{"192.0.2.1:99", "", false, "192.0.2.1"},
-		{"192.0.2.1:99", "203.0.113.9", false, "192.0.2.1"},
-		{"192.0.2.1:99", "203.0.113.9", true, "203.0.113.9"},
-		{"192.0.2.1:99", "6.6.6.6, 203.0.113.9", true, "203.0.113.9"}, // the first is the browser's own invention
-		{"[2001:db8:1:2:3::4]:99", "", false, "2001:db8:1:2::/64"},
-		{"[::ffff:192.0.2.1]:99", "", false, "192.0.2.1"},
-		{"192.0.2.1:99", "nonsense", true, "invalid Prefix"},
-	} {
-		r := &http.Request{RemoteAddr: tc.remote, Header: http.Header{}}
-		if tc.forwarded != "" {
-			r.Header.Set("X-Forwarded-For", tc.forwarded)
-		}
-		if got := fromWhere(address(r, tc.proxied)); got != tc.want {
-			t.Errorf("%+v: %s", tc, got)
-		}
-	}
-}
-
 func TestWhereOneIsLedBackToIsHere(t *testing.T) {
-	for next, want := range map[string]string{
-		"/closures?q=a%2Fb&x=1#there": "/closures?q=a%2Fb&x=1", "/": "/", "": "/", "/a%2Fb": "/a%2Fb",
-		"https://evil.example/": "/", "//evil.example": "/", "///evil.example": "/", `/\evil.example`: "/", `\\evil.example`: "/", "/\t/evil.example": "/",
-		"javascript:alert(1)": "/", "closures": "/", "http:/x": "/", "/\r\nSet-Cookie: x": "/", "/signin": "/", "/signin/oidc?next=/": "/", "/signout": "/",
-		"/live?of=/": "/", "/ x": "/", "/%": "/", "/" + strings.Repeat("x", 2001): "/", "//user@evil.example/": "/", "https:evil.example": "/",
-	} {
-		if got := local(next); got != want {
-			t.Errorf("%q leads to %q, want %q", next, got, want)
-		}
-	}
 	b := newDoorBench(t, byName(t, "ann")).visitor()
 	for _, next := range []string{"https://evil.example/", "//evil.example/", `/\evil.example`} {
 		b.leads(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}, "next": {next}}), "/")
@@ -531,16 +483,16 @@ func TestSessionsWorkOverServers(t *testing.T) {
 		must(t, err)
 		b := d.visitor()
 		b.signIn("ann")
-		if who := other.Who(withCookies(b)); who != (Person{"ann", Operator}) {
+		if who := other.Who(withCookies(b)); who != (signin.Person{Name: "ann", Role: signin.Operator}) {
 			t.Fatalf("the other server: %v", who)
 		}
 		r := withCookies(b)
 		b.leads(b.post("/signout", nil), "/signin")
-		if who := d.Who(r); who != (Person{}) {
+		if who := d.Who(r); who != (signin.Person{}) {
 			t.Errorf("at once, here: %v", who)
 		}
-		time.Sleep(recentTime)
-		if who := other.Who(r); who != (Person{}) {
+		time.Sleep(2 * time.Second) // so long a session is remembered
+		if who := other.Who(r); who != (signin.Person{}) {
 			t.Errorf("at the other server: %v", who)
 		}
 	})
@@ -553,7 +505,7 @@ func TestARequestThatOutlivesItsSessionLeavesNone(t *testing.T) {
 	slow := d.visitor()
 	slow.cookies = b.cookies
 	var r *http.Request
-	d.get("/slow", Viewer, func(a *ask) (page, error) {
+	d.get("/slow", signin.Viewer, func(a *ask) (page, error) {
 		r = withCookies(b)
 		b.leads(b.post("/signout", nil), "/signin")
 		d.say(a, "late")
@@ -561,7 +513,7 @@ func TestARequestThatOutlivesItsSessionLeavesNone(t *testing.T) {
 	})
 	b.signIn("ann")
 	slow.get("/slow")
-	if who := d.Who(r); who != (Person{}) {
+	if who := d.Who(r); who != (signin.Person{}) {
 		t.Errorf("the session lives: %v", who)
 	}
 	if strings.Contains(d.kept(), "ann") {
@@ -570,7 +522,7 @@ func TestARequestThatOutlivesItsSessionLeavesNone(t *testing.T) {
 }
 
 func TestWhereNobodyCanSignInThePageSaysHow(t *testing.T) {
-	b := newDoorBench(t, SignIn{}).visitor()
+	b := newDoorBench(t, signin.Settings{}).visitor()
 	b.shows(b.get("/signin"), 200, "CLOSEOUT_OPERATORS", "CLOSEOUT_OIDC_ISSUER", "CLOSEOUT_PUBLIC_URL", "/signin/oidc/back")
 	b.shows(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}}), 403)
 	b.leads(b.get("/signin/oidc"), "/signin")
@@ -579,18 +531,20 @@ func TestWhereNobodyCanSignInThePageSaysHow(t *testing.T) {
 }
 
 func TestWithoutTheLedgerNobodyIsLetIn(t *testing.T) {
-	d := newDoorBench(t, byName(t, "ann"))
-	b := d.visitor()
-	b.signIn("ann")
-	must(t, d.ledger.Close())
-	d.door.recent.known = map[string]rememberedSession{}
-	b.shows(b.get("/page"), 503, "ledger does not answer")
-	b.cookies = map[string]*http.Cookie{}
-	b.shows(b.get("/signin"), 200)
-	b.shows(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}}), 503)
-	if strings.Count(d.log.String(), `msg="signed in"`) != 1 {
-		t.Errorf("it is logged:\n%s", &d.log)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoorBench(t, byName(t, "ann"))
+		b := d.visitor()
+		b.signIn("ann")
+		must(t, d.ledger.Close())
+		time.Sleep(2 * time.Second) // so long a session is remembered
+		b.shows(b.get("/page"), 503, "ledger does not answer")
+		b.cookies = map[string]*http.Cookie{}
+		b.shows(b.get("/signin"), 200)
+		b.shows(b.post("/signin", url.Values{"name": {"ann"}, "password": {goodPassword}}), 503)
+		if strings.Count(d.log.String(), `msg="signed in"`) != 1 {
+			t.Errorf("it is logged:\n%s", &d.log)
+		}
+	})
 }
 
 func TestHostileNamesAreShownAsText(t *testing.T) {
@@ -599,40 +553,6 @@ func TestHostileNamesAreShownAsText(t *testing.T) {
 		a := b.post("/signin", url.Values{"name": {name}, "password": {"x"}, "next": {`/"><script>alert(1)</script>`}})
 		if strings.Contains(a.text, "<script>alert") || a.StatusCode != 401 && a.StatusCode != 400 {
 			t.Errorf("%q: %d\n%s", name[:min(len(name), 40)], a.StatusCode, a.text)
-		}
-	}
-}
-
-func TestPasswordsAreReadAndNeverShown(t *testing.T) {
-	for text, want := range map[string]string{
-		"ann:hunter2": "operator 1: has no bcrypt hash",
-		"hunter2":     "operator 1: must be written",
-		"ann:" + goodHash() + ",ann:" + goodHash(): "operator 2: has the name",
-		"9ann:" + goodHash():                       "operator 1: must be written",
-		"ann:$2a$04$" + strings.Repeat("x", 53):    "operator 1: has a hash of the cost 4",
-		"ann:" + goodHash() + ",":                  "operator 2: must be written",
-	} {
-		_, err := ParsePasswords(text)
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "$2a$") {
-			t.Errorf("%s: %v", text, err)
-		}
-	}
-	p, err := ParsePasswords("ann:" + goodHash())
-	must(t, err)
-	if s := p.String() + p.GoString(); strings.Contains(s, "$2a$") {
-		t.Error(s)
-	}
-	if !p.check("ann", goodPassword) || p.check("ann", "x") || p.check("ben", goodPassword) || (Passwords{}).check("ann", goodPassword) {
-		t.Error("the wrong ones are let in")
-	}
-	entry, err := MakePassword("ann", goodPassword)
-	must(t, err)
-	if p, err = ParsePasswords(entry); err != nil || !p.check("ann", goodPassword) {
-		t.Errorf("%v", err)
-	}
-	for name, secret := range map[string]string{"ann": "short", "9": goodPassword, "ben": strings.Repeat("x", 73)} {
-		if _, err := MakePassword(name, secret); err == nil || strings.Contains(err.Error(), secret) {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/desk"
 	"closeout/ledger"
 )
@@ -24,9 +26,9 @@ type holdPage struct {
 }
 
 func (k *Console) routesHold() {
-	k.get("/system/hold", Operator, k.holdForm)
-	k.post("/system/hold", Operator, k.hold)
-	k.post("/system/release", Operator, k.release)
+	k.get("/system/hold", signin.Operator, k.holdForm)
+	k.post("/system/hold", signin.Operator, k.hold)
+	k.post("/system/release", signin.Operator, k.release)
 }
 
 // holdForm says what a hold, or its release, would do.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"closeout/signin"
+
 	"github.com/sirupsen/logrus"
 
 	"closeout/closure"
@@ -265,7 +267,7 @@ func TestTheSearchLeadsToWhatWasMeant(t *testing.T) {
 
 func TestTheListNeedsSomebodySignedIn(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(o *Options) { o.Who = func(*http.Request) Person { return Person{} } })
+	b := newBench(t, func(o *Options) { o.Who = func(*http.Request) signin.Person { return signin.Person{} } })
 	b.create(t)
 	for _, path := range []string{"/", "/closures", "/search?q=abc"} {
 		if w := b.do("GET", path); !shut(w) {

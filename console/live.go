@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/live"
 )
 
@@ -41,7 +43,7 @@ func livePath(watch, page, hold string) string {
 
 func (k *Console) routesLive() {
 	k.mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) {
-		a, ok := k.admit(w, r, Viewer)
+		a, ok := k.admit(w, r, signin.Viewer)
 		if !ok {
 			return
 		}
@@ -60,7 +62,7 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 	if watch == "all" {
 		watch = ""
 	}
-	leave, ok := k.listening.join(k.door.session(a.Request))
+	leave, ok := k.listening.join(k.door.Session(a.Request))
 	if !ok {
 		w.Header().Set("Retry-After", "60")
 		k.fail(w, a, trouble{
@@ -121,7 +123,7 @@ func (k *Console) stream(w http.ResponseWriter, a *ask) {
 		default:
 			return
 		}
-		if k.Who(a.Request).Role == Nobody || !send(word) { // they have signed out, or are gone
+		if k.Who(a.Request).Role == signin.Nobody || !send(word) { // they have signed out, or are gone
 			return
 		}
 	}
@@ -268,7 +270,7 @@ func (k *Console) redraw(w http.ResponseWriter, a *ask, f func(*ask) (page, erro
 			if d, ok := k.drawn.recent(key, address); ok { // another's, which has ended since this was looked for
 				return d, nil
 			}
-			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), Person{Role: a.Who.Role}}
+			one := &ask{a.WithContext(context.WithoutCancel(a.Context())), signin.Person{Role: a.Who.Role}}
 			at := time.Now()
 			p, err := f(one)
 			if err != nil {

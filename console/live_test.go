@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -22,7 +24,7 @@ import (
 // probe adds a page that counts how often it is drawn.
 func (b *bench) probe() *atomic.Int64 {
 	var drawn atomic.Int64
-	b.get("/probe", Viewer, func(*ask) (page, error) {
+	b.get("/probe", signin.Viewer, func(*ask) (page, error) {
 		n := drawn.Add(1)
 		return page{Template: "trouble", Title: "Probe", Data: trouble{Title: fmt.Sprint("drawn ", n)}, Watch: "all"}, nil
 	})
@@ -34,9 +36,9 @@ func TestLiveAPageIsToldOfAChange(t *testing.T) {
 	var out atomic.Bool
 	b := newBench(t, func(o *Options) {
 		was := o.Who
-		o.Who = func(r *http.Request) Person {
+		o.Who = func(r *http.Request) signin.Person {
 			if out.Load() {
-				return Person{}
+				return signin.Person{}
 			}
 			return was(r)
 		}
@@ -128,7 +130,7 @@ func TestLiveASessionHasItsShareOfStreams(t *testing.T) {
 	open := func(session string) int {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+livePath("all", "/", "0"), nil)
 		must(t, err)
-		req.AddCookie(&http.Cookie{Name: b.door.sessions.Cookie.Name, Value: session}) //nolint:gosec // a request's
+		req.AddCookie(&http.Cookie{Name: "closeout", Value: session}) //nolint:gosec // a request's
 		res, err := http.DefaultClient.Do(req)
 		must(t, err)
 		t.Cleanup(func() { _ = res.Body.Close() })
@@ -184,7 +186,7 @@ func TestLiveWhatWasDrawnBeforeAChangeIsOld(t *testing.T) {
 			t.Errorf("a page that was told of a change was given what was drawn before: %s", got)
 		}
 		var first atomic.Bool
-		b.get("/slow", Viewer, func(*ask) (page, error) {
+		b.get("/slow", signin.Viewer, func(*ask) (page, error) {
 			title := "after"
 			if first.CompareAndSwap(false, true) {
 				title = "before"
@@ -250,7 +252,7 @@ func TestLiveADrawingThatTakesLongHasTurnsSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var drawn atomic.Int64
-		b.get("/slow", Viewer, func(*ask) (page, error) {
+		b.get("/slow", signin.Viewer, func(*ask) (page, error) {
 			drawn.Add(1)
 			time.Sleep(400 * time.Millisecond)
 			return page{Template: "trouble", Title: "slow", Data: trouble{Title: "slow"}}, nil
@@ -286,7 +288,7 @@ func (w *watcher) Write(b []byte) (int, error) {
 func (b *bench) open(ctx context.Context, page string) *watcher {
 	w := &watcher{ResponseRecorder: httptest.NewRecorder(), drawn: func() { b.do("GET", page, "HX-Request", "true") }}
 	r := httptest.NewRequest(http.MethodGet, livePath("all", page, "0"), nil).WithContext(ctx)
-	r.AddCookie(&http.Cookie{Name: b.door.sessions.Cookie.Name, Value: rand.Text()}) //nolint:gosec // a request's
+	r.AddCookie(&http.Cookie{Name: "closeout", Value: rand.Text()}) //nolint:gosec // a request's
 	go b.ServeHTTP(w, r)
 	return w
 }
@@ -390,14 +392,14 @@ func TestLiveABulkRetrysAbortIsHeardOf(t *testing.T) {
 // TestLiveAPageThatCannotBeDrawnStaysAsItIs, and one whose reader may not see it any more is loaded anew to say so.
 func TestLiveAPageThatCannotBeDrawnStaysAsItIs(t *testing.T) {
 	b := newBench(t)
-	b.get("/broken", Viewer, func(*ask) (page, error) { return page{}, fmt.Errorf("the ledger is away") })
+	b.get("/broken", signin.Viewer, func(*ask) (page, error) { return page{}, fmt.Errorf("the ledger is away") })
 	if w := b.do("GET", "/broken", "HX-Request", "true"); w.Code != http.StatusNoContent || w.Body.Len() > 0 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w := b.do("GET", "/broken"); w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "ledger") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	b.get("/acts", Operator, func(*ask) (page, error) { return page{}, nil })
+	b.get("/acts", signin.Operator, func(*ask) (page, error) { return page{}, nil })
 	if w := b.do("GET", "/acts", "HX-Request", "true", asRole, "viewer"); w.Header().Get("HX-Refresh") != "true" {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 
@@ -55,7 +57,7 @@ func (k *Console) routesMonitoring() {
 		"connect-src 'self'; manifest-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 	for _, pattern := range []string{monitoringPath, monitoringPath + "/"} {
 		k.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if a, ok := k.admit(w, r, Viewer); ok {
+			if a, ok := k.admit(w, r, signin.Viewer); ok {
 				k.monitor(w, a, m)
 			}
 		})
@@ -90,7 +92,7 @@ func (k *Console) monitor(w http.ResponseWriter, a *ask, m *monitoring) {
 
 // ofTask leads from a task to what it is of: a closure, a batch or a bulk retry.
 func (k *Console) ofTask(w http.ResponseWriter, r *http.Request) {
-	a, ok := k.admit(w, r, Viewer)
+	a, ok := k.admit(w, r, signin.Viewer)
 	if !ok {
 		return
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"closeout/signin"
+
 	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -33,7 +35,7 @@ func newQueued(t *testing.T) *queued {
 	t.Cleanup(func() { _ = rdb.Close() })
 	q.queue = tasks.NewQueue(rdb, closure.Clock{}, time.Minute)
 	must(t, tasks.Register(t.Context(), rdb))
-	q.doorBench = newDoorBench(t, SignIn{OneClick: true}, func(o *Options) { o.Monitoring = asynq.RedisClientOpt{Addr: q.redis.Addr()} })
+	q.doorBench = newDoorBench(t, signin.Settings{OneClick: true}, func(o *Options) { o.Monitoring = asynq.RedisClientOpt{Addr: q.redis.Addr()} })
 	return q
 }
 
@@ -46,7 +48,7 @@ func (q *queued) closure(account string, p closure.Priority) closure.Closure {
 	return c
 }
 
-func (q *queued) as(role Role) *visitor {
+func (q *queued) as(role signin.Role) *visitor {
 	q.t.Helper()
 	b := q.visitor()
 	b.leads(b.post("/signin/demo", url.Values{"role": {string(role)}}), "/")
@@ -83,11 +85,11 @@ func TestMonitoringChangesNothing(t *testing.T) {
 	before := q.redis.Dump()
 	nobody := q.visitor()
 	for _, route := range destructive() {
-		for who, b := range map[Role]*visitor{Nobody: nobody, Viewer: q.as(Viewer), Operator: q.as(Operator)} {
+		for who, b := range map[signin.Role]*visitor{signin.Nobody: nobody, signin.Viewer: q.as(signin.Viewer), signin.Operator: q.as(signin.Operator)} {
 			for _, method := range []string{route[0], "PUT", "PATCH"} {
 				a := b.ask(method, route[1], url.Values{"task_ids": {"x"}}, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Dest", "empty")
 				want := http.StatusMethodNotAllowed
-				if who == Nobody {
+				if who == signin.Nobody {
 					want = http.StatusUnauthorized
 				}
 				if a.StatusCode != want {
@@ -96,7 +98,7 @@ func TestMonitoringChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	q.as(Operator).shows(q.as(Operator).ask("POST", "/monitoring/api/queues/account_closure:pause", nil, "Sec-Fetch-Site", "cross-site"), 403)
+	q.as(signin.Operator).shows(q.as(signin.Operator).ask("POST", "/monitoring/api/queues/account_closure:pause", nil, "Sec-Fetch-Site", "cross-site"), 403)
 	if after := q.redis.Dump(); after != before {
 		t.Errorf("the queue was changed from\n%s\nto\n%s", before, after)
 	}
@@ -111,7 +113,7 @@ func TestMonitoringIsForThoseWhoAreSignedIn(t *testing.T) {
 	b.shows(b.get("/monitoring/api/queues", "Sec-Fetch-Dest", "empty"), 401)
 	b.leads(b.get("/monitoring/", "X-API-Key", "dev", "Authorization", "Basic YTpkZXY="), "/signin?next=%2Fmonitoring%2F")
 
-	b = q.as(Viewer)
+	b = q.as(signin.Viewer)
 	page := b.get("/monitoring/")
 	b.shows(page, 200, "<html")
 	csp := page.Header.Get("Content-Security-Policy")
@@ -159,7 +161,7 @@ func TestMonitoringShowsNoTokens(t *testing.T) {
 	_, err = client.Enqueue(asynq.NewTask("closure:closing", []byte(`{"email":"ann@example.test"}`)), asynq.Queue("account_closure_bulk"))
 	must(t, err)
 
-	b := q.as(Viewer)
+	b := q.as(signin.Viewer)
 	var all strings.Builder
 	for _, path := range []string{
 		"/queues", "/queues/account_closure", "/queue_stats", "/queues/account_closure/pending_tasks", "/queues/account_closure_urgent/archived_tasks",

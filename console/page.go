@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"closeout/closure"
+	"closeout/signin"
+	"closeout/web"
 )
 
 // frame is what the layout shows around a page.
 type frame struct {
 	Title, Version, URL string
 	Environment         closure.Environment
-	Who                 Person
+	Who                 signin.Person
 	Nav                 []navItem
 	Banner              *Banner
 	Notices             []string
@@ -49,8 +51,8 @@ func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
 		f.Live = livePath(p.Watch, f.URL, k.holdSeen(a.Context()))
 	}
 	if part == "layout" {
-		f.Notices = k.said(a)
-		if a.Who.Role != Nobody { // its words are an operator's
+		f.Notices = k.door.Said(a.Context())
+		if a.Who.Role != signin.Nobody { // its words are an operator's
 			f.Banner = k.banner(a.Context())
 		}
 		for _, n := range nav {
@@ -63,17 +65,8 @@ func (k *Console) draw(a *ask, p page, part string) ([]byte, error) {
 	return k.pages.Page(p.Template, part, f)
 }
 
-// trouble is an error as a person is shown it. Its cause goes to the log alone.
-type trouble struct {
-	Status              int
-	Title, Detail, Hint string
-	Cause               error
-	RequestID           string // set where it is shown
-}
-
-func (t trouble) Error() string { return t.Title + ": " + t.Detail }
-
-func (t trouble) Unwrap() error { return t.Cause }
+// trouble is an error as a person is shown it.
+type trouble = web.Trouble
 
 // fail shows what went wrong. An error that is no trouble is ours, and stays hidden.
 func (k *Console) fail(w http.ResponseWriter, a *ask, err error) {
@@ -89,4 +82,14 @@ func (k *Console) fail(w http.ResponseWriter, a *ask, err error) {
 		k.Log.WithField("route", a.Pattern).WithField("request_id", t.RequestID).WithError(err).Error("a page failed")
 	}
 	k.show(w, a, t.Status, page{Template: "trouble", Title: t.Title, Data: t}, "layout")
+}
+
+// showSignIn draws the page of the door's.
+func (k *Console) showSignIn(w http.ResponseWriter, r *http.Request, who signin.Person, status int, p signin.Page) {
+	k.show(w, &ask{r, who}, status, page{Template: "signin", Title: "Sign in", Data: p}, "layout")
+}
+
+// failSignIn shows what went wrong at the door.
+func (k *Console) failSignIn(w http.ResponseWriter, r *http.Request, who signin.Person, err error) {
+	k.fail(w, &ask{r, who}, err)
 }

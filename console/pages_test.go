@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/internal/servers"
 	"closeout/ledger"
@@ -44,7 +46,7 @@ func TestRealOpenPagesCostLittle(t *testing.T) {
 	eyes := pg.Open(t, address)
 	eyes.SetMaxOpenConns(1)
 	b := newBench(t, func(o *Options) {
-		o.Ledger, o.Who, o.SignIn = l, nil, SignIn{OneClick: true}
+		o.Ledger, o.Who, o.SignIn = l, nil, signin.Settings{OneClick: true}
 		o.Desk.Ledger = l
 		o.Live = live.NewHub(live.Options{Feed: l})
 		t.Cleanup(o.Live.Close)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/ledger"
@@ -45,7 +47,7 @@ type previewPage struct {
 
 func (k *Console) retryPreview(a *ask) (page, error) {
 	w := k.read(a.URL.Query())
-	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: desk.MostReason, Operator: a.Who.Role.may(Operator)}
+	p := previewPage{Faults: w.faults, List: w.link(), Rate: ledger.UsualPerMinute, Most: ledger.MostPerMinute, Longer: desk.MostReason, Operator: a.Who.Role.May(signin.Operator)}
 	out := page{Template: "retry", Title: "Retry many"}
 	if len(w.faults) > 0 { // what is not understood retries nothing
 		out.Data, out.Status = p, http.StatusUnprocessableEntity
@@ -193,7 +195,7 @@ func (k *Console) redrive(a *ask) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	p := redrivePage{Redrive: r, By: strings.TrimPrefix(r.Actor, "operator:"), Left: r.Left(), Done: r.Retried + r.Skipped, Operator: a.Who.Role.may(Operator)}
+	p := redrivePage{Redrive: r, By: strings.TrimPrefix(r.Actor, "operator:"), Left: r.Left(), Done: r.Retried + r.Skipped, Operator: a.Who.Role.May(signin.Operator)}
 	if v, err := url.ParseQuery(r.Filter.String()); err == nil {
 		p.Words = inWords(v)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/ledger"
 )
@@ -22,7 +24,7 @@ func (k *Console) search(a *ask) (string, error) {
 
 // searched is the search by a link, for everything but a person.
 func (k *Console) searched(w http.ResponseWriter, r *http.Request) {
-	a, ok := k.admit(w, r, Viewer)
+	a, ok := k.admit(w, r, signin.Viewer)
 	if !ok {
 		return
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/ledger"
 	"closeout/live"
@@ -97,13 +99,13 @@ type workerView struct {
 type taskView struct{ Queue, What, ClosureID, RedriveID, For string }
 
 func (k *Console) routesSystem() {
-	k.get("/system", Viewer, k.system)
+	k.get("/system", signin.Viewer, k.system)
 	k.routesHold()
 }
 
 func (k *Console) system(a *ask) (page, error) {
 	ctx := a.Context()
-	p := systemPage{May: a.Who.Role.may(Operator), Asked: k.System != nil}
+	p := systemPage{May: a.Who.Role.May(signin.Operator), Asked: k.System != nil}
 	var err error
 	if p.Hold, err = k.readings.hold.Get(ctx, k.Ledger.Hold); err != nil {
 		return page{}, err

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"closeout/signin"
+
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/ledger"
@@ -48,7 +50,7 @@ func (r *rack) Visits(_ context.Context, length time.Duration, _ int) ([]tasks.S
 func withSystem(s System) func(*Options) { return func(o *Options) { o.System = s } }
 
 // sendForm sends a form.
-func (b *bench) sendForm(path string, form url.Values, role Role) *httptest.ResponseRecorder {
+func (b *bench) sendForm(path string, form url.Values, role signin.Role) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -58,7 +60,7 @@ func (b *bench) sendForm(path string, form url.Values, role Role) *httptest.Resp
 	return w
 }
 
-func (b *bench) systemPage(t *testing.T, role Role, want int) string {
+func (b *bench) systemPage(t *testing.T, role signin.Role, want int) string {
 	t.Helper()
 	w := b.do(http.MethodGet, "/system", asRole, string(role))
 	if w.Code != want {
@@ -134,7 +136,7 @@ func TestSystemShowsHowTheServiceDoes(t *testing.T) {
 		_, err := b.ledger.LeaseStream(t.Context(), "trades", "w", time.Minute)
 		must(t, err)
 		must(t, b.ledger.KeepStream(t.Context(), "w", ledger.Stream{Topic: "trades", Cursor: "01ARZ3NDEKTSV4RRFFQ69G5FAV", HeardAt: time.Now().Add(-time.Hour)}))
-		says(t, b.systemPage(t, Operator, http.StatusOK),
+		says(t, b.systemPage(t, signin.Operator, http.StatusOK),
 			"account_closure_urgent", "paused in Asynq", "1 min 35 s", "4021",
 			"worker-1:7", "1.4.0", "1 d 2 h", "2 of 20", `href="/closures/0193f2aa-0000-7000-8000-00000000beef"`, "batch:check", "stopped early",
 			"12 s ago", "5 overdue, 2 scheduled again, 1 reissued, in 40 ms", "has not answered for 10 min", "looks 900, money 12", "busy 4, looks queue for 1 min",
@@ -148,10 +150,10 @@ func TestSystemShowsHowTheServiceDoes(t *testing.T) {
 func TestSystemOfAnEmptyService(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, withSystem(&rack{}))
-	page := b.systemPage(t, Viewer, http.StatusOK)
+	page := b.systemPage(t, signin.Viewer, http.StatusOK)
 	says(t, page, "No worker is running.", "closeout worker", "No visit was counted.", "none was ever read here", "<dt>Visits due</dt><dd>0</dd>", "<dt>Letters owed</dt><dd>0</dd>")
 	saysNot(t, page, "/system/hold", "Who held and released", "<rect")
-	saysNot(t, newBench(t).systemPage(t, Viewer, http.StatusOK), "No worker is running.") // without a queue nobody knows
+	saysNot(t, newBench(t).systemPage(t, signin.Viewer, http.StatusOK), "No worker is running.") // without a queue nobody knows
 }
 
 func TestSystemShowsNothingAsMarkup(t *testing.T) {
@@ -179,7 +181,7 @@ func TestSystemWithoutRedis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, withSystem(r))
 			b.readings.engine.Patience = 10 * time.Millisecond
-			page := b.systemPage(t, Viewer, http.StatusOK)
+			page := b.systemPage(t, signin.Viewer, http.StatusOK)
 			says(t, page, "Redis does not answer", "Visits due", "Letters owed", "nothing is held", "SQLite")
 			saysNot(t, page, "No worker is running", "10.0.0.7", "Lateness")
 		})
@@ -219,22 +221,22 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 		must(t, err)
 		return h
 	}
-	saysNot(t, b.systemPage(t, Viewer, http.StatusOK), `class="banner"`)
+	saysNot(t, b.systemPage(t, signin.Viewer, http.StatusOK), `class="banner"`)
 	says(t, b.do(http.MethodGet, "/system/hold").Body.String(), "1 closure is running; it goes on", `action="/system/hold"`, `name="version" value="0"`)
 
 	for name, tt := range map[string]struct {
 		path string
 		form url.Values
-		role Role
+		role signin.Role
 		want int
 		says string
 	}{
-		"AViewer":         {"/system/hold", form("0", "why not"), Viewer, http.StatusForbidden, "who may look and not act"},
-		"NoReason":        {"/system/hold", form("0", "  "), Operator, http.StatusUnprocessableEntity, "The reason must say something."},
-		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", desk.MostReason+1)), Operator, http.StatusUnprocessableEntity, "The reason may have 500 letters at the most."},
-		"NoVersion":       {"/system/hold", form("", "why"), Operator, http.StatusUnprocessableEntity, "Not understood"},
-		"NothingIsHeld":   {"/system/release", form("0", "why"), Operator, http.StatusConflict, "Nothing was ever held"},
-		"AViewerReleases": {"/system/release", form("0", "why"), Viewer, http.StatusForbidden, "who may look and not act"},
+		"AViewer":         {"/system/hold", form("0", "why not"), signin.Viewer, http.StatusForbidden, "who may look and not act"},
+		"NoReason":        {"/system/hold", form("0", "  "), signin.Operator, http.StatusUnprocessableEntity, "The reason must say something."},
+		"ALongReason":     {"/system/hold", form("0", strings.Repeat("ü", desk.MostReason+1)), signin.Operator, http.StatusUnprocessableEntity, "The reason may have 500 letters at the most."},
+		"NoVersion":       {"/system/hold", form("", "why"), signin.Operator, http.StatusUnprocessableEntity, "Not understood"},
+		"NothingIsHeld":   {"/system/release", form("0", "why"), signin.Operator, http.StatusConflict, "Nothing was ever held"},
+		"AViewerReleases": {"/system/release", form("0", "why"), signin.Viewer, http.StatusForbidden, "who may look and not act"},
 	} {
 		w := b.sendForm(tt.path, tt.form, tt.role)
 		if w.Code != tt.want || !strings.Contains(w.Body.String(), tt.says) {
@@ -244,35 +246,35 @@ func TestEverythingIsHeldAndReleased(t *testing.T) {
 	if h := hold(); h != (ledger.Hold{}) {
 		t.Fatalf("a refused form has changed it: %+v", h)
 	}
-	if w := b.do(http.MethodGet, "/system/hold", asRole, string(Viewer)); w.Code != http.StatusForbidden {
+	if w := b.do(http.MethodGet, "/system/hold", asRole, string(signin.Viewer)); w.Code != http.StatusForbidden {
 		t.Errorf("a viewer is shown the form: %d", w.Code)
 	}
 
-	if w := b.sendForm("/system/hold", form("0", " the broker's books look wrong "), Operator); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/system" {
+	if w := b.sendForm("/system/hold", form("0", " the broker's books look wrong "), signin.Operator); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/system" {
 		t.Fatalf("hold: %d %s\n%s", w.Code, w.Header(), w.Body)
 	}
 	if h := hold(); !h.Held || h.Reason != "the broker's books look wrong" || h.Actor != "operator:ada" {
 		t.Fatalf("%+v", h)
 	}
 	for _, path := range []string{"/system", "/nowhere"} { // also on a page that nobody may see
-		says(t, b.do(http.MethodGet, path, asRole, string(Viewer)).Body.String(), `class="banner" role="alert"><b>Everything is held.</b>`, "by operator:ada: the broker&#39;s books look wrong")
+		says(t, b.do(http.MethodGet, path, asRole, string(signin.Viewer)).Body.String(), `class="banner" role="alert"><b>Everything is held.</b>`, "by operator:ada: the broker&#39;s books look wrong")
 	}
-	says(t, b.systemPage(t, Operator, http.StatusOK), "Release the hold", "Who held and released", "<td>held</td>")
+	says(t, b.systemPage(t, signin.Operator, http.StatusOK), "Release the hold", "Who held and released", "<td>held</td>")
 	// A page that was opened before says what has changed, and does nothing.
-	w := b.sendForm("/system/hold", form("0", "me too"), Operator)
+	w := b.sendForm("/system/hold", form("0", "me too"), signin.Operator)
 	if w.Code != http.StatusConflict {
 		t.Errorf("a second hold: %d", w.Code)
 	}
 	says(t, w.Body.String(), "Somebody else came first", "Everything is held by operator:ada since", "the broker&#39;s books look wrong")
 
 	says(t, b.do(http.MethodGet, "/system/hold").Body.String(), `action="/system/release"`, `name="version" value="1"`, "0 closures wait for this")
-	if w := b.sendForm("/system/release", form("1", "they are right"), Operator); w.Code != http.StatusSeeOther {
+	if w := b.sendForm("/system/release", form("1", "they are right"), signin.Operator); w.Code != http.StatusSeeOther {
 		t.Fatalf("release: %d\n%s", w.Code, w.Body)
 	}
 	if h := hold(); h.Held || h.Version != 2 || h.Reason != "they are right" {
 		t.Errorf("%+v", h)
 	}
-	page := b.systemPage(t, Viewer, http.StatusOK)
+	page := b.systemPage(t, signin.Viewer, http.StatusOK)
 	saysNot(t, page, `class="banner"`)
 	says(t, page, "<td>released</td>", "they are right")
 }

@@ -132,8 +132,8 @@ func TestTheForgottenAreThoseOfAnOperator(t *testing.T) {
 			continue
 		}
 		q, err := parse(r.Expr)
-		if err != nil || len(q.selectors) != 1 || len(q.selectors[0].matchers) != 2 || q.selectors[0].matchers[1].op != "!~" {
-			t.Fatalf("%v, %+v", err, q)
+		if err != nil || len(q.selectors) != 2 || len(q.selectors[0].matchers) != 2 || q.selectors[0].matchers[1].op != "!~" || len(q.selectors[1].matchers) != 0 {
+			t.Fatalf("wanted is what an operator must act on, and then, later, everything: %v, %+v", err, q)
 		}
 		out := strings.Split(q.selectors[0].matchers[1].value, "|")
 		for reason, info := range closure.Reasons {

@@ -65,6 +65,10 @@ func TestCloudWatchIsPaidForWhatThereIs(t *testing.T) {
 			Files []struct {
 				Files []string `yaml:"files"`
 			} `yaml:"file_sd_configs"`
+			Relabel []struct {
+				Target string `yaml:"target_label"`
+				Value  string `yaml:"replacement"`
+			} `yaml:"relabel_configs"`
 		} `yaml:"scrape_configs"`
 	}
 	readYAML(t, "cloudwatch-agent-scrape.yml", &scrape)
@@ -75,6 +79,9 @@ func TestCloudWatchIsPaidForWhatThereIs(t *testing.T) {
 	var jobs []string
 	for _, s := range p.ECS.Services {
 		jobs = append(jobs, s.Job)
+	}
+	if r := scrape.Configs[0].Relabel; len(r) != 1 || r[0].Target != "env" || r[0].Value != "ENVIRONMENT" {
+		t.Errorf("the environment is none of the targets' labels, or is somebody's already: %+v", r)
 	}
 	known, sent := readNames(t), map[string]bool{}
 	for _, d := range p.EMF.Declarations {
@@ -90,8 +97,11 @@ func TestCloudWatchIsPaidForWhatThereIs(t *testing.T) {
 				}
 				some, sent[name] = true, true
 				for _, set := range d.Dimensions {
+					if !slices.Contains(set, "env") {
+						t.Errorf("%s is sent without its environment: sandbox would stand for live", name)
+					}
 					for _, l := range set {
-						if !slices.Contains(labels, l) && l != "job" {
+						if !slices.Contains(labels, l) && l != "job" && l != "env" {
 							t.Errorf("%s has no label %s to be a dimension", name, l)
 						}
 					}
@@ -100,6 +110,12 @@ func TestCloudWatchIsPaidForWhatThereIs(t *testing.T) {
 			if !some {
 				t.Errorf("%s selects nothing", s)
 			}
+		}
+	}
+	// What a page looks at while nobody's counter moves: without one of these, the loss of all is silence.
+	for _, name := range []string{"closeout_sweep_last_seconds", "closeout_workers", "closeout_due_visit_oldest_seconds"} {
+		if !sent[name] {
+			t.Errorf("%s is not sent", name)
 		}
 	}
 	for name := range sent {

@@ -38,6 +38,9 @@ var dashboard = []row{
 	}},
 	{"What needs a person", []panel{
 		{title: "Stopped, by reason", unit: count, says: "The runbook has a section for each.", shows: [][2]string{{`max by (state, reason) (closeout_stopped_closures{E})`, "{{state}}: {{reason}}"}}},
+		{title: "Stopped, the oldest by reason", unit: seconds, says: "Paused ones as well.", shows: [][2]string{{`max by (state, reason) (closeout_oldest_stopped_seconds{E})`, "{{state}}: {{reason}}"}}},
+		{title: "Running and waiting for somebody, the oldest", unit: seconds, says: "Since it entered its phase.", shows: [][2]string{{`max by (phase) (closeout_oldest_waiting_for_somebody_seconds{E})`, "{{phase}}"}}},
+		{title: "The oldest unknown instruction", unit: seconds, says: "The quarantine is half an hour.", shows: [][2]string{{`max by (kind) (closeout_oldest_unknown_intent_seconds{E})`, "{{kind}}"}}},
 		{title: "Instructions whose outcome is open", unit: count, says: "unknown: nobody knows; late: given up for lost, and then made.", shows: [][2]string{{`max by (kind, state) (closeout_intents{E})`, "{{kind}} {{state}}"}}},
 		{title: "Letters owed", unit: count, shows: [][2]string{{`max(closeout_letters_owed{E})`, "owed"}, {`max(closeout_letters_given_up{E})`, "given up"}, {`sum by (result) (increase(closeout_letters_total{E}[1h]))`, "{{result}}, an hour"}}},
 		{title: "The oldest letter owed", unit: seconds, shows: [][2]string{{`max(closeout_letters_owed_oldest_seconds{E})`, "owed for"}}},
@@ -93,7 +96,7 @@ var dashboard = []row{
 	}},
 	{"API", []panel{
 		{title: "Requests by status", unit: perSecond, shows: [][2]string{{`sum by (status) (rate(closeout_http_requests_total{E}[R]))`, "{{status}}"}}},
-		{title: "Errors of the server", unit: share, shows: [][2]string{{`sum(rate(closeout_http_requests_total{E,status=~"5.."}[R])) / sum(rate(closeout_http_requests_total{E}[R]))`, "5xx"}}},
+		{title: "Errors of the server", unit: share, shows: [][2]string{{`sum(rate(closeout_http_requests_total{E,route!~"/metrics|/health|/ready",status=~"5.."}[R])) / sum(rate(closeout_http_requests_total{E,route!~"/metrics|/health|/ready"}[R]))`, "5xx"}}},
 		{title: "Answers, 99 of 100, the ten slowest routes", unit: seconds, shows: [][2]string{{`topk(10, histogram_quantile(0.99, sum by (method, route, le) (rate(closeout_http_request_duration_seconds_bucket{E}[R]))))`, "{{method}} {{route}}"}}},
 	}},
 	{"Stores and processes", []panel{

@@ -100,6 +100,7 @@ type OpenIntents struct {
 	Kind  closure.IntentKind
 	State string
 	N     int
+	Until time.Time // the first of their deadlines: of what is unknown, since when the oldest has been; machine
 }
 
 // OpenIntents counts the instructions that are on their way at the machine time now, those of which nobody knows whether the
@@ -107,10 +108,10 @@ type OpenIntents struct {
 func (l *Ledger) OpenIntents(ctx context.Context, now time.Time) (out []OpenIntents, err error) {
 	err = l.each(ctx, "count open instructions", func(rows *sql.Rows) error {
 		var o OpenIntents
-		err := rows.Scan(&o.Kind, &o.State, &o.N)
+		err := rows.Scan(&o.Kind, &o.State, &o.N, (*ts)(&o.Until))
 		out = append(out, o)
 		return err
-	}, "SELECT o.kind, o.known, count(*) FROM (SELECT i.kind, CASE WHEN i.state = 'late' THEN 'late' WHEN i.deadline < $1 THEN 'unknown' ELSE 'sending' END AS known"+
+	}, "SELECT o.kind, o.known, count(*), min(o.deadline) FROM (SELECT i.kind, i.deadline, CASE WHEN i.state = 'late' THEN 'late' WHEN i.deadline < $1 THEN 'unknown' ELSE 'sending' END AS known"+
 		" FROM closeout.intents i WHERE i.environment = $2 AND i.state IN ('sending', 'late')"+
 		" AND (i.state = 'sending' OR (SELECT c.state FROM closeout.closures c WHERE c.id = i.closure_id) NOT IN ('closed', 'canceled'))) o"+
 		" GROUP BY o.kind, o.known ORDER BY o.kind, o.known", ts(now), string(l.env))

@@ -19,6 +19,7 @@ import (
 	"closeout/handlers"
 	"closeout/readiness"
 	"closeout/server"
+	"closeout/signin"
 )
 
 // planted is what no label may have a part of.
@@ -46,7 +47,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	checker := &readiness.Checker{Broker: client, Calendar: calendar.Rules, Policy: b.src.Policy}
 	pages, err := console.New(console.Options{
-		Ledger: b.ledger, Desk: &desk.Desk{Ledger: b.ledger, Policy: b.src.Policy}, Readiness: checker, System: b.queue, Seen: server.Seen, SignIn: console.SignIn{PublicURL: "http://example.test", OneClick: true},
+		Ledger: b.ledger, Desk: &desk.Desk{Ledger: b.ledger, Policy: b.src.Policy}, Readiness: checker, System: b.queue, Seen: server.Seen, SignIn: signin.Settings{PublicURL: "http://example.test", OneClick: true},
 	})
 	if err != nil {
 		t.Fatal(err)

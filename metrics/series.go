@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -32,6 +33,9 @@ var (
 	closures   = describe("closeout_closures", "Closures that are not over; phase start: accepted for later.", "phase", "state")
 	pastUsual  = describe("closeout_closures_past_usual_time", "Running closures that have been in their phase for longer than usual, as the board counts.", "phase")
 	oldest     = describe("closeout_oldest_in_phase_seconds", "How long the running closure that has been in the phase the longest has been there, of business time.", "phase")
+	oldestAsks = describe("closeout_oldest_waiting_for_somebody_seconds", "The same, of those for which a person or the broker must act before they go on.", "phase")
+	oldestStop = describe("closeout_oldest_stopped_seconds", "How long ago the first of the closures that have failed, are dead or paused stopped, of business time.", "state", "reason")
+	oldestLost = describe("closeout_oldest_unknown_intent_seconds", "For how long the oldest unknown instruction has been one, of machine time.", "kind")
 	money      = describe("closeout_money_in_flight_dollars", "What the accounts of closures that are not over hold, where it is known.", "phase")
 	unknown    = describe("closeout_money_unknown_closures", "Closures that are not over whose money is not known, and in no sum.", "phase")
 	onTheirWay = describe("closeout_payouts_on_their_way_dollars", "Payouts on their way, of closures that are not over, where it is known.")
@@ -116,6 +120,7 @@ type standing struct{ a, b string }
 type lane struct {
 	n, slow int
 	age     float64
+	asks    float64 // of those that wait for somebody
 	ledger.Money
 }
 
@@ -146,6 +151,9 @@ func (e emit) books(r *reader) func(books) {
 			case closure.Running:
 				if !t.Since.IsZero() {
 					in.age = max(in.age, b.at.Sub(t.Since).Seconds())
+					if t.Who != closure.Nobody {
+						in.asks = max(in.asks, b.at.Sub(t.Since).Seconds())
+					}
 				}
 			case closure.Failed, closure.Dead:
 				stops[standing{string(t.State), known(t.Reason)}] += t.N
@@ -166,26 +174,47 @@ func (e emit) books(r *reader) func(books) {
 			if ln != ledger.StartLane {
 				e.gauge(pastUsual, float64(l.slow), string(ln))
 				e.gauge(oldest, l.age, string(ln))
+				e.gauge(oldestAsks, l.asks, string(ln))
 			}
 		}
 		if all.known() {
 			e.gauge(onTheirWay, all.OnWay.InexactFloat64())
 		}
-		e.open(b.intents)
+		e.stopped(b)
+		e.open(b.intents, b.wall)
 		e.figures(r, b)
 		e.is(held, b.hold.Held)
 	}
 }
 
+// stopped shows since when nothing has happened. What a reason unknown to this version stands for is one series.
+func (e emit) stopped(b books) {
+	ages := map[standing]float64{}
+	for _, g := range b.asking {
+		if s := (standing{string(g.State), known(g.Reason)}); g.State != closure.Running {
+			ages[s] = max(ages[s], b.at.Sub(g.Since).Seconds())
+		}
+	}
+	for s, age := range ages {
+		e.gauge(oldestStop, age, s.a, s.b)
+	}
+}
+
 // open shows the instructions that have not come to their end.
-func (e emit) open(found []ledger.OpenIntents) {
-	n := map[standing]int{}
+func (e emit) open(found []ledger.OpenIntents, now time.Time) {
+	n, lost := map[standing]int{}, map[closure.IntentKind]float64{}
 	for _, kind := range []closure.IntentKind{closure.CancelIntent, closure.OrderIntent, closure.TransferIntent, closure.CloseIntent} {
-		n[standing{string(kind), "sending"}], n[standing{string(kind), "unknown"}] = 0, 0
+		n[standing{string(kind), "sending"}], n[standing{string(kind), "unknown"}], lost[kind] = 0, 0, 0
 	}
 	n[standing{string(closure.TransferIntent), "late"}] = 0
 	for _, o := range found {
 		n[standing{string(o.Kind), o.State}] += o.N
+		if o.State == "unknown" {
+			lost[o.Kind] = max(lost[o.Kind], now.Sub(o.Until).Seconds())
+		}
+	}
+	for kind, age := range lost {
+		e.gauge(oldestLost, age, string(kind))
 	}
 	for s, count := range n {
 		e.gauge(intents, float64(count), s.a, s.b)

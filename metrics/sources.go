@@ -21,6 +21,7 @@ import (
 // Ledger is what is read of the system of record: a *ledger.Ledger.
 type Ledger interface {
 	Board(ctx context.Context, slow ledger.Cutoffs, endedSince time.Time) (ledger.Board, error)
+	Asking(ctx context.Context, noted ...closure.Reason) ([]ledger.Group, error)
 	Figures(ctx context.Context) (ledger.Figures, error)
 	OpenIntents(ctx context.Context, now time.Time) ([]ledger.OpenIntents, error)
 	Hold(ctx context.Context) (ledger.Hold, error)
@@ -62,6 +63,7 @@ const (
 // books are what the ledger said at one moment of business and of machine time.
 type books struct {
 	board   ledger.Board
+	asking  []ledger.Group
 	figures ledger.Figures
 	intents []ledger.OpenIntents
 	hold    ledger.Hold
@@ -143,6 +145,9 @@ func get[T any](ctx context.Context, r *reader, source string, k *live.Kept[T], 
 func (r *reader) readBooks(ctx context.Context) (b books, err error) {
 	b.at, b.wall = r.Clock.Now(), time.Now()
 	if b.board, err = r.Ledger.Board(ctx, readiness.PastUsual(r.Calendar(), r.Policy, b.at), b.at); err != nil {
+		return b, err
+	}
+	if b.asking, err = r.Ledger.Asking(ctx); err != nil {
 		return b, err
 	}
 	if b.figures, err = r.Ledger.Figures(ctx); err != nil {

@@ -33,6 +33,10 @@ func (b *books) Board(context.Context, ledger.Cutoffs, time.Time) (ledger.Board,
 	b.asked++
 	return ledger.Board{}, b.board()
 }
+
+func (*books) Asking(context.Context, ...closure.Reason) ([]ledger.Group, error) {
+	return nil, nil
+}
 func (*books) Figures(context.Context) (ledger.Figures, error) { return ledger.Figures{}, nil }
 func (*books) Hold(context.Context) (ledger.Hold, error)       { return ledger.Hold{}, nil }
 func (*books) Pool() sql.DBStats                               { return sql.DBStats{} }

@@ -19,8 +19,8 @@ import (
 	"closeout/alpaca"
 	"closeout/alpaca/sim"
 	"closeout/closure"
-	"closeout/console"
 	"closeout/server"
+	"closeout/signin"
 	"closeout/worker"
 )
 
@@ -105,7 +105,7 @@ func (c *devCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	defer func() { _ = p.close() }()
-	h, err := p.handler(server.DevKeys(), server.DefaultRate, console.SignIn{PublicURL: "http://" + apiLn.Addr().String(), OneClick: true})
+	h, err := p.handler(server.DevKeys(), server.DefaultRate, signin.Settings{PublicURL: "http://" + apiLn.Addr().String(), OneClick: true})
 	if err != nil {
 		return err
 	}

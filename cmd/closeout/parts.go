@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -25,6 +26,7 @@ import (
 	"closeout/metrics"
 	"closeout/readiness"
 	"closeout/server"
+	"closeout/signin"
 	"closeout/tasks"
 	"closeout/worker"
 )
@@ -66,12 +68,15 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the doors are closed
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = p.almanac.Run(ctx) // it tells its troubles to the log, and the rules hold meanwhile
-	}()
-	p.stop = func() { cancel(); <-done; flush() }
+	var beside sync.WaitGroup
+	beside.Go(func() { _ = p.almanac.Run(ctx) }) // it tells its troubles to the log, and the rules hold meanwhile
+	beside.Go(func() {
+		p.budget.Probe(ctx, func(ctx context.Context) error {
+			_, err := p.broker.Clock(ctx)
+			return err
+		})
+	})
+	p.stop = func() { cancel(); beside.Wait(); flush() }
 	return p, nil
 }
 
@@ -109,7 +114,7 @@ func pingAll(ctx context.Context, pings map[string]ping) map[string]error {
 	return found
 }
 
-func (p *parts) handler(keys server.Keys, perSecond int, people console.SignIn) (http.Handler, error) {
+func (p *parts) handler(keys server.Keys, perSecond int, people signin.Settings) (http.Handler, error) {
 	hub := live.NewHub(live.Options{Feed: p.ledger, Log: p.log})
 	ready := budgeted{p.checker(), p.budget}
 	pages, err := console.New(console.Options{

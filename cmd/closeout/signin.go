@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/term"
 
-	"closeout/console"
+	"closeout/signin"
 )
 
 // signIn are the settings of the console's door.
@@ -27,19 +27,19 @@ type signIn struct {
 }
 
 // check reads who may sign in. Nothing that is set is nobody.
-func (c signIn) check(bad *complaints) console.SignIn {
-	s := console.SignIn{PublicURL: strings.TrimSuffix(c.PublicURL, "/")}
+func (c signIn) check(bad *complaints) signin.Settings {
+	s := signin.Settings{PublicURL: strings.TrimSuffix(c.PublicURL, "/")}
 	if s.PublicURL != "" && !webAddress(s.PublicURL, "") {
 		bad.add("CLOSEOUT_PUBLIC_URL", "want https:// and a host, with no path; plain http is for this machine alone")
 	}
 	if c.Operators != "" {
 		var err error
-		if s.Passwords, err = console.ParsePasswords(c.Operators); err != nil {
+		if s.Passwords, err = signin.ParsePasswords(c.Operators); err != nil {
 			bad.add("CLOSEOUT_OPERATORS", "%v", err)
 		}
 	}
 	if c.OIDCIssuer != "" {
-		s.OIDC = &console.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: c.OIDCClientSecret, Claim: strings.TrimSpace(c.OIDCClaim), Operators: given(c.OIDCOperators), Viewers: given(c.OIDCViewers)}
+		s.OIDC = &signin.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID, ClientSecret: c.OIDCClientSecret, Claim: strings.TrimSpace(c.OIDCClaim), Operators: given(c.OIDCOperators), Viewers: given(c.OIDCViewers)}
 		if !webAddress(c.OIDCIssuer, "/") {
 			bad.add("CLOSEOUT_OIDC_ISSUER", "is no https:// URL without a user; plain http is for a provider on this machine alone")
 		}
@@ -93,7 +93,7 @@ func (c *keysOperatorCmd) Run(o output) error {
 	if err != nil {
 		return err
 	}
-	entry, err := console.MakePassword(c.Name, secret)
+	entry, err := signin.MakePassword(c.Name, secret)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func readPassword(in *os.File, say io.Writer) (string, error) {
 		_, _ = fmt.Fprintln(say)
 		return string(b), err
 	}
-	first, err := ask(fmt.Sprintf("Password, at least %d characters: ", console.LeastPassword))
+	first, err := ask(fmt.Sprintf("Password, at least %d characters: ", signin.LeastPassword))
 	if err != nil {
 		return "", err
 	}

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"closeout/console"
+	"closeout/signin"
 )
 
 func TestSettingsOfTheDoor(t *testing.T) {
-	entry, err := console.MakePassword("ann", "correct horse battery")
+	entry, err := signin.MakePassword("ann", "correct horse battery")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestKeysOperator(t *testing.T) {
 	if strings.Contains(out+said, secret) || !strings.HasPrefix(out, "ann:$2a$12$") || !strings.Contains(said, "single quotes") {
 		t.Errorf("printed %q and %q", out, said)
 	}
-	if _, err := console.ParsePasswords(strings.TrimSpace(out)); err != nil {
+	if _, err := signin.ParsePasswords(strings.TrimSpace(out)); err != nil {
 		t.Error(err)
 	}
 	for _, wrong := range [][2]string{{"ann", "short\n"}, {"ann", ""}, {"two words", secret + "\n"}, {"ann", strings.Repeat("x", 73) + "\n"}} {

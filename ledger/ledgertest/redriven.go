@@ -480,6 +480,12 @@ var redriven = map[string]func(*bench){
 		}
 		wants(before, "order sending 2, transfer sending 1")
 		wants(after, "order unknown 2, transfer unknown 1")
+		b.tamper("UPDATE intents SET deadline = $1 WHERE id = $2", before.Add(-time.Hour).UTC().Truncate(time.Microsecond), is[0].ID)
+		found, err := b.l.OpenIntents(b.Context(), after)
+		if err != nil || len(found) != 2 || !found[1].Until.Equal(before.Add(-time.Hour).Truncate(time.Microsecond)) || found[0].Until.IsZero() {
+			b.Errorf("the oldest of them: %+v, %v", found, err)
+		}
+		b.tamper("UPDATE intents SET deadline = $1 WHERE id = $2", is[0].Deadline.UTC().Truncate(time.Microsecond), is[0].ID)
 		c, i := b.settle(c, is[0], closure.IntentVoid, "")
 		wants(after, "order unknown 2")
 		b.record(in(i, closure.IntentSent, "t9"))

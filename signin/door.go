@@ -1,4 +1,4 @@
-package console
+package signin
 
 import (
 	"cmp"
@@ -19,8 +19,8 @@ import (
 	"closeout/web"
 )
 
-// SignIn says who may come in, and how. By the zero value nobody may.
-type SignIn struct {
+// Settings say who may come in, and how. By the zero value nobody may.
+type Settings struct {
 	// PublicURL is where browsers find this service: scheme and host. Without https only a demo on this machine is safe: cookies
 	// then travel in clear. With it what stands before this server speaks TLS, and says whom a request is from.
 	PublicURL string
@@ -35,6 +35,26 @@ type SignIn struct {
 	OneClick bool
 }
 
+// Options are what a door is made of. Each is needed but Who.
+type Options struct {
+	Settings
+	Ledger *ledger.Ledger
+	Log    *logrus.Logger
+
+	// Who says who sends a request: nobody, where the role is none. Nil: whoever has signed in.
+	Who func(*http.Request) Person
+
+	// Seen is told, for the request's line in the log, which page it was for and who asked; it gives the id under which the
+	// request is found there.
+	Seen func(ctx context.Context, route, who string) (requestID string)
+
+	// Show answers a person with the page where one signs in.
+	Show func(w http.ResponseWriter, r *http.Request, who Person, status int, p Page)
+
+	// Fail says what went wrong: a web.Trouble, or an error of this service's own, which stays hidden.
+	Fail func(w http.ResponseWriter, r *http.Request, who Person, err error)
+}
+
 // How somebody signed in.
 const (
 	byPassword = "password"
@@ -42,24 +62,27 @@ const (
 	byOneClick = "one click"
 )
 
-// door knows who is signed in.
-type door struct {
-	SignIn
+// Door knows who is signed in.
+type Door struct {
+	Options
 	secure   bool
 	sessions *scs.SessionManager
 	recent   *recentSessions
 	provider *provider // nil: there is none
 	throttle *throttle
-	log      *logrus.Logger
 }
 
-func newDoor(o SignIn, l *ledger.Ledger, log *logrus.Logger, broken func(http.ResponseWriter, *http.Request, error)) (*door, error) {
-	if o.OneClick && l.Environment() == closure.Live {
-		return nil, errors.New("console: whoever clicks is let in at a demo alone, never with the live environment")
+// New makes a door.
+func New(o Options) (*Door, error) {
+	if o.OneClick && o.Ledger.Environment() == closure.Live {
+		return nil, errors.New("whoever clicks is let in at a demo alone, never with the live environment")
 	}
-	d := &door{SignIn: o, secure: strings.HasPrefix(o.PublicURL, "https:"), throttle: newThrottle(), log: log}
-	d.recent = &recentSessions{kept: l.SignIns(), known: map[string]rememberedSession{}}
-	d.sessions = newSessions(d.recent, d.secure, broken)
+	d := &Door{Options: o, secure: strings.HasPrefix(o.PublicURL, "https:"), throttle: newThrottle()}
+	d.recent = &recentSessions{kept: o.Ledger.SignIns(), known: map[string]rememberedSession{}}
+	d.sessions = newSessions(d.recent, d.secure, d.shut)
+	if d.Who == nil {
+		d.Who = d.signedIn
+	}
 	if o.OIDC != nil {
 		d.provider = newProvider(*o.OIDC, o.PublicURL)
 	}
@@ -67,22 +90,22 @@ func newDoor(o SignIn, l *ledger.Ledger, log *logrus.Logger, broken func(http.Re
 }
 
 // shut is what everybody is shown while the ledger can't say who they are.
-func (k *Console) shut(w http.ResponseWriter, r *http.Request, err error) {
-	k.fail(w, &ask{Request: r}, trouble{
+func (d *Door) shut(w http.ResponseWriter, r *http.Request, err error) {
+	d.Fail(w, r, Person{}, web.Trouble{
 		Status: http.StatusServiceUnavailable, Title: "Nobody can be let in just now", Detail: "The ledger does not answer, so that it is not known who is signed in.",
 		Hint: "Try again in a moment. Closures go on meanwhile.", Cause: err,
 	})
 }
 
-// open gives each request its session, ends those whose time is over, and notes that the others are in use.
-func (d *door) open(next http.Handler) http.Handler {
+// Open gives each request its session, ends those whose time is over, and notes that the others are in use.
+func (d *Door) Open(next http.Handler) http.Handler {
 	within := d.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		name := d.sessions.GetString(ctx, keyName)
-		switch who := d.who(r); {
+		switch who := d.signedIn(r); {
 		case name != "" && who.Role == Nobody:
 			if err := d.sessions.Destroy(ctx); err != nil {
-				d.log.WithError(err).Warn("a session that is over was not ended; nobody is let in by it")
+				d.Log.WithError(err).Warn("a session that is over was not ended; nobody is let in by it")
 			}
 		case name != "" && byHand(r) && idle(d.sessions.GetString(ctx, keySeen)) > seenEvery:
 			d.sessions.Put(ctx, keySeen, stamp(time.Now()))
@@ -136,8 +159,8 @@ func byHand(r *http.Request) bool {
 	return r.Method != http.MethodGet || r.Header.Get("HX-Request") == "" && cmp.Or(r.Header.Get("Sec-Fetch-Dest"), "document") == "document"
 }
 
-// who is signed in: nobody, where the role is none. It asks anew each time, so that a stream ends with its session.
-func (d *door) who(r *http.Request) Person {
+// signedIn says who is signed in: nobody, where the role is none. It asks anew each time, so that a stream ends with its session.
+func (d *Door) signedIn(r *http.Request) Person {
 	c, err := r.Cookie(d.sessions.Cookie.Name)
 	if err != nil {
 		return Person{}
@@ -158,8 +181,8 @@ func (d *door) who(r *http.Request) Person {
 	}
 }
 
-// session tells the sessions of requests apart. It is no secret: a hash of the token.
-func (d *door) session(r *http.Request) string {
+// Session tells the sessions of requests apart. It is no secret: a hash of the token.
+func (d *Door) Session(r *http.Request) string {
 	c, err := r.Cookie(d.sessions.Cookie.Name)
 	if err != nil {
 		return ""
@@ -168,7 +191,7 @@ func (d *door) session(r *http.Request) string {
 }
 
 // stands says whether what a session began with is still so: the password, the provider, the demo.
-func (d *door) stands(of map[string]string) bool {
+func (d *Door) stands(of map[string]string) bool {
 	proof := ""
 	switch of[keyBy] {
 	case byPassword:
@@ -186,7 +209,7 @@ func (d *door) stands(of map[string]string) bool {
 }
 
 // admitted begins a session, under a token that nobody has seen before.
-func (d *door) admitted(ctx context.Context, who Person, by, proof string) error {
+func (d *Door) admitted(ctx context.Context, who Person, by, proof string) error {
 	if err := errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx)); err != nil {
 		return fmt.Errorf("begin a session: %w", err)
 	}
@@ -221,8 +244,8 @@ func local(next string) string {
 	return u.String()
 }
 
-// toSignIn is where somebody is led who must sign in first, and comes back from.
-func toSignIn(r *http.Request) string {
+// Way is where somebody is led who must sign in first, and comes back from.
+func Way(r *http.Request) string {
 	back := r.URL.RequestURI()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead { // what they sent is lost: back to where they wrote it
 		back = "/"
@@ -237,9 +260,9 @@ func toSignIn(r *http.Request) string {
 }
 
 // note writes a line of the log about a sign-in.
-func (k *Console) note(a *ask, level logrus.Level, text string, fields logrus.Fields) {
-	from := address(a.Request, k.door.secure)
-	k.Log.WithFields(fields).WithFields(logrus.Fields{"from": fromWhere(from), "request_id": k.Seen(a.Context(), a.Pattern, a.Who.Name)}).Log(level, text)
+func (d *Door) note(a *ask, level logrus.Level, text string, fields logrus.Fields) {
+	from := address(a.Request, d.secure)
+	d.Log.WithFields(fields).WithFields(logrus.Fields{"from": fromWhere(from), "request_id": d.Seen(a.Context(), a.Pattern, a.who.Name)}).Log(level, text)
 }
 
 func fromWhere(p netip.Prefix) string {
@@ -247,4 +270,8 @@ func fromWhere(p netip.Prefix) string {
 		return p.Addr().String()
 	}
 	return p.String()
+}
+
+func under(path, parent string) bool {
+	return path == parent || strings.HasPrefix(path, parent+"/")
 }

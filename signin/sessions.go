@@ -1,10 +1,11 @@
-package console
+package signin
 
 import (
 	"context"
 	"encoding/json"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -214,3 +215,24 @@ func (s *recentSessions) Commit(token string, data []byte, expires time.Time) er
 
 // Delete implements scs.Store.
 func (s *recentSessions) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
+
+// Say keeps a line for the next page that the person sees.
+func (d *Door) Say(ctx context.Context, line string) {
+	lines := line
+	if before := d.sessions.GetString(ctx, keySaid); before != "" {
+		lines = before + "\n" + line
+	}
+	d.sessions.Put(ctx, keySaid, lines)
+}
+
+// Said are the lines kept for this page. They are told once.
+func (d *Door) Said(ctx context.Context) []string {
+	if ctx.Value(sessionOpen{}) == nil { // the request was refused before its session was looked for
+		return nil
+	}
+	lines := d.sessions.PopString(ctx, keySaid)
+	if lines == "" {
+		return nil
+	}
+	return strings.Split(lines, "\n")
+}
