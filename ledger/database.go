@@ -220,6 +220,38 @@ func migrationsFor(sqlite bool) (fs.FS, error) {
 	return out, nil
 }
 
+// recent refuses a schema that is older than this program, and changes nothing: goose, asked for the version, would make its table.
+func (d *database) recent(ctx context.Context) error {
+	dir, err := migrationsFor(d.sqlite)
+	if err != nil {
+		return err
+	}
+	names, err := fs.Glob(dir, "*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	needs, err := goose.NumericComponent(names[len(names)-1])
+	if err != nil {
+		return err
+	}
+	there := "SELECT to_regclass('closeout.goose_db_version') IS NOT NULL"
+	if d.sqlite {
+		there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'goose_db_version')"
+	}
+	var made bool
+	var version int64
+	if err = d.DB.QueryRowContext(ctx, there).Scan(&made); err == nil && made {
+		err = d.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM closeout.goose_db_version").Scan(&version)
+	}
+	if err != nil {
+		return fmt.Errorf("read the ledger's schema: %w", err)
+	}
+	if version < needs {
+		return fmt.Errorf("%w: version %d, and this program needs %d; run closeout migrate, or the closeout of the servers' version", ErrOldSchema, version, needs)
+	}
+	return nil
+}
+
 func up(ctx context.Context, p *goose.Provider) (from, to int64, err error) {
 	if from, err = p.GetDBVersion(ctx); err != nil {
 		return 0, 0, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"closeout/closure"
 )
 
 // Figures are how the ledger itself does, for people to see.
@@ -57,6 +59,20 @@ func (l *Ledger) Figures(ctx context.Context) (Figures, error) {
 		return f, fmt.Errorf("ask for the ledger's size: %w", err)
 	}
 	return f, nil
+}
+
+// Astray says whether this environment has no closure while the other has: most likely the wrong one was named.
+func (l *Ledger) Astray(ctx context.Context) (astray bool, err error) {
+	other := closure.Live
+	if l.env == closure.Live {
+		other = closure.Sandbox
+	}
+	err = l.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM closeout.closures WHERE environment = $1) AND NOT EXISTS (SELECT 1 FROM closeout.closures WHERE environment = $2)",
+		string(other), string(l.env)).Scan(&astray)
+	if err != nil {
+		err = fmt.Errorf("look whether there are closures: %w", err)
+	}
+	return astray, err
 }
 
 // HoldReach says how many closures are running, and how many of them wait for a hold: whom a hold stops, and whom its end wakes.

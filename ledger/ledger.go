@@ -21,6 +21,8 @@ var (
 	ErrStale = errors.New("the closure has moved on")
 	// ErrTaken is an ErrStale: one of the broker's transfers belongs to another intent.
 	ErrTaken = fmt.Errorf("%w: another intent has this transfer", ErrStale)
+	// ErrOldSchema says that the ledger's schema is older than this program needs.
+	ErrOldSchema = errors.New("the ledger's schema is too old")
 )
 
 // Options says which ledger to open.
@@ -31,6 +33,9 @@ type Options struct {
 	Clock       closure.Clock
 	// AccountStatus, if set, is the application's own column that says what an account's state is; Postgres alone.
 	AccountStatus *AccountStatus
+	// AsIs leaves the schema as it is, for whoever only looks, or stands beside servers of another version. ErrOldSchema: it is
+	// older than this program. A newer one is read: migrations only add, until nothing reads what they replace.
+	AsIs bool
 }
 
 // Ledger is an open ledger, safe for use by many goroutines.
@@ -42,14 +47,19 @@ type Ledger struct {
 	status *statusColumn // nil: none is kept
 }
 
-// Open opens the ledger and brings its schema up to date. Any number of processes may do so at once.
+// Open opens the ledger and brings its schema up to date, unless Options.AsIs. Any number of processes may do so at once.
 func Open(ctx context.Context, o Options) (*Ledger, error) {
 	db, err := openDatabase(ctx, o.URL)
 	if err != nil {
 		return nil, err
 	}
 	l := &Ledger{db: db, env: o.Environment, policy: o.Policy, clock: o.Clock}
-	if _, _, err = db.migrate(ctx); err == nil && o.AccountStatus != nil {
+	if o.AsIs {
+		err = db.recent(ctx)
+	} else {
+		_, _, err = db.migrate(ctx)
+	}
+	if err == nil && o.AccountStatus != nil {
 		l.status, err = o.AccountStatus.find(ctx, db)
 	}
 	if err != nil {

@@ -30,6 +30,11 @@ type QueueSize struct {
 	Paused    bool    `json:"paused" doc:"By somebody in Asynq itself"`
 }
 
+// SizeOf is a queue's size in the API's words.
+func SizeOf(q tasks.Size) QueueSize {
+	return QueueSize{q.Name, q.Weight, q.Pending, q.Active, q.Scheduled, q.Retry, q.Archived, q.Latency.Seconds(), q.Paused}
+}
+
 type queuesOutput struct{ Body QueueSizes }
 
 var queuesDown = kind{"queues_unavailable", http.StatusServiceUnavailable, "the queues cannot be read", 5}
@@ -71,7 +76,7 @@ func (s *server) queues(ctx context.Context, _ *struct{}) (*queuesOutput, error)
 	}
 	out := &queuesOutput{QueueSizes{At: time.Now().UTC().Truncate(time.Second)}}
 	for _, q := range sizes {
-		out.Body.Queues = append(out.Body.Queues, QueueSize{q.Name, q.Weight, q.Pending, q.Active, q.Scheduled, q.Retry, q.Archived, q.Latency.Seconds(), q.Paused})
+		out.Body.Queues = append(out.Body.Queues, SizeOf(q))
 	}
 	return out, nil
 }

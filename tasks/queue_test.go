@@ -504,6 +504,32 @@ func TestManyMaySearchAndScheduleAtOnce(t *testing.T) {
 	}
 }
 
+func TestAQueueIsUnpausedOnce(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { _ = rdb.Close() })
+	q := tasks.NewQueue(rdb, closure.Clock{}, timeout)
+	for _, name := range []string{"account_closure", "account_closure_bulk"} {
+		if err := asynq.NewInspectorFromRedisClient(rdb).PauseQueue(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, want := range []error{nil, tasks.ErrNotPaused} {
+		if err := q.Unpause(t.Context(), "account_closure"); !errors.Is(err, want) {
+			t.Errorf("the time %d: %v, want %v", n, err, want)
+		}
+	}
+	sizes, err := q.Sizes(t.Context())
+	if err != nil || sizes[1].Paused || !sizes[2].Paused {
+		t.Errorf("%+v, %v", sizes, err)
+	}
+	m.Close()
+	if err := q.Unpause(t.Context(), "account_closure_bulk"); err == nil || errors.Is(err, tasks.ErrNotPaused) {
+		t.Errorf("of a Redis that is gone: %v", err)
+	}
+}
+
 // Asynq knows no queue that nobody has listed: of a Redis that is new, or was emptied, each is empty.
 func TestTheSizesOfAnEmptyRedisAreKnown(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package tasks
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +25,24 @@ type Size struct {
 
 	Bytes             int64 // of Redis, about: Asynq looks at a few of each kind
 	Processed, Failed int64 // since Redis was last emptied
+}
+
+// ErrNotPaused says that workers take from the queue already.
+var ErrNotPaused = errors.New("the queue is not paused")
+
+// Unpause lets workers take again from a queue that somebody paused in Asynq; they do within seconds.
+func (q *Queue) Unpause(ctx context.Context, name string) error {
+	sizes, err := q.Sizes(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(sizes, func(s Size) bool { return s.Name == name && s.Paused }) {
+		return ErrNotPaused
+	}
+	if err := q.inspector.UnpauseQueue(name); err != nil {
+		return fmt.Errorf("unpause the queue %s: %w", name, err)
+	}
+	return nil
 }
 
 // Sizes asks for every queue, the weightiest first.

@@ -6,6 +6,7 @@ package tasks
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 
 	"closeout/closure"
 )
@@ -43,6 +44,11 @@ const TraceHeader = "traceparent"
 
 // ID is the task's ID: versions may repeat after the ledger is restored, tokens never do.
 func (p Payload) ID() string { return fmt.Sprintf("%s/%d.%s", p.ClosureID, p.Version, p.Token) }
+
+// Shown is a task's ID for people: without the token, which nobody needs to see, and as asynqmon's pages here call the task.
+func Shown(id string) string { return realID.ReplaceAllString(id, "$1.$2") }
+
+var realID = regexp.MustCompile(`^([^/]+)/([0-9]+)(?:\.[0-9a-f]+)?$`)
 
 // TypeOf is the task type of a phase.
 func TypeOf(p closure.Phase) string { return "closure:" + string(p) }

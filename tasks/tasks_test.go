@@ -114,6 +114,20 @@ func TestEachPriorityHasItsQueue(t *testing.T) {
 	}
 }
 
+func TestATaskIsShownWithoutItsToken(t *testing.T) {
+	t.Parallel()
+	p := tasks.Payload{ClosureID: "019e3f2b-0000-7000-8000-000000000001", Version: 12, Token: "0123456789ab"}
+	for id, want := range map[string]string{
+		p.ID(): "019e3f2b-0000-7000-8000-000000000001.12",
+		tasks.BitePayload{BatchID: "b", Version: 2}.ID(): "b.2",
+		"of another program":                             "of another program",
+	} {
+		if got := tasks.Shown(id); got != want {
+			t.Errorf("%s is shown as %s, want %s", id, got, want)
+		}
+	}
+}
+
 func TestEachPhaseHasItsType(t *testing.T) {
 	t.Parallel()
 	var got []string

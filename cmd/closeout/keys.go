@@ -36,8 +36,19 @@ func (s keyStore) open(ctx context.Context) (*ledger.Ledger, error) {
 	if err := bad.err(); err != nil {
 		return nil, err
 	}
+	return ledger.Open(ctx, s.ledgerOptions())
+}
+
+// asIs gives it to whoever looks from beside: its schema stays as the servers have it.
+func (s keyStore) asIs(ctx context.Context) (*ledger.Ledger, error) {
+	from := s.ledgerOptions()
+	from.AsIs = true
+	return ledger.Open(ctx, from)
+}
+
+func (s keyStore) ledgerOptions() ledger.Options {
 	env := closure.Environment(s.Environment)
-	return ledger.Open(ctx, ledger.Options{URL: s.DatabaseURL, Environment: env, Policy: closure.DefaultPolicy(env)})
+	return ledger.Options{URL: s.DatabaseURL, Environment: env, Policy: closure.DefaultPolicy(env)}
 }
 
 type keysCreateCmd struct {

@@ -71,7 +71,7 @@ func (c *ledgerVerifyCmd) Run(ctx context.Context, o output) (err error) {
 	if err := bad.err(); err != nil {
 		return err
 	}
-	l, err := c.open(ctx)
+	l, err := c.asIs(ctx)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,8 @@ type monitorCmd struct {
 	Stats   monitorStatsCmd   `cmd:"" help:"Count the closures, what asks for a person, unknown outcomes, and how the workers do."`
 	Cleanup monitorCleanupCmd `cmd:"" help:"Remove what retention allows; without --apply it only says what that would be."`
 	Retry   monitorRetryCmd   `cmd:"" help:"Resume closures that have stopped; without --apply it only says which."`
+	Hold    monitorHoldCmd    `cmd:"" help:"Hold everything: nothing new is sent to the broker; without --apply it only says what that means."`
+	Release monitorReleaseCmd `cmd:"" help:"End the hold; without --apply it only says what that means."`
 	Watch   monitorWatchCmd   `cmd:"" help:"Follow what happens: a live screen on a terminal, otherwise a line for each event."`
 }
 
@@ -65,6 +67,7 @@ type sight struct {
 	away   error    // why there is no Redis to ask, if it is known
 	unread []string // what could not be read, and why
 	asks   bool     // something asks for a person
+	astray bool     // the named environment has no closure, and the other has
 }
 
 // answering is how long each server may take to answer a question.
@@ -82,8 +85,9 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 	}
 	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewClient(opts)}
 	s.queue = tasks.NewQueue(s.rdb, clock, closure.TimingOf(clock).Task)
-	env := closure.Environment(m.Environment)
-	s.ledger, err = ledger.Open(ctx, ledger.Options{URL: m.DatabaseURL, Environment: env, Policy: closure.DefaultPolicy(env), Clock: clock})
+	from := m.ledgerOptions()
+	from.Clock, from.AsIs = clock, true
+	s.ledger, err = ledger.Open(ctx, from)
 	if err != nil {
 		s.ledger = nil
 		s.missing("the ledger", err)
@@ -101,6 +105,8 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 		_, _ = fmt.Fprintln(o.err, "not read: "+what)
 	}
 	switch {
+	case s.astray:
+		return nothingFound
 	case s.asks:
 		return asksForPerson
 	case len(s.unread) > 0:
@@ -170,6 +176,20 @@ func (s *sight) needLedger() error {
 		return errors.New(s.unread[0])
 	}
 	return nil
+}
+
+// empty says, also in words, whether the named environment has no closure while the other has: what is named by default is the
+// sandbox, and nothing of it asks for anybody.
+func (s *sight) empty(ctx context.Context) bool {
+	astray, err := s.ledger.Astray(ctx)
+	if err != nil {
+		s.missing("the ledger", err)
+	}
+	if astray {
+		_, _ = fmt.Fprintf(s.err, "the %s environment of this ledger has no closure, and the other has: name it by --environment or CLOSEOUT_ENVIRONMENT\n", s.ledger.Environment())
+	}
+	s.astray = astray
+	return astray
 }
 
 // askRedis asks Redis for something, within a time; Asynq's inspector knows no context.

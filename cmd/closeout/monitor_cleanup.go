@@ -14,7 +14,7 @@ import (
 
 type monitorCleanupCmd struct {
 	Years    int  `env:"CLOSEOUT_RETENTION_YEARS" default:"7" help:"How long the ledger keeps what is over: closed and canceled closures with their histories, batches, bulk retries."`
-	TaskDays int  `env:"CLOSEOUT_RETENTION_TASK_DAYS" default:"7" help:"How long Redis keeps completed and archived tasks."`
+	TaskDays int  `env:"CLOSEOUT_RETENTION_TASK_DAYS" default:"7" help:"How old an archived task in Redis must be to be removed; it stays until this is run. Completed ones are gone at once."`
 	Apply    bool `help:"Remove it."`
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,14 +17,16 @@ import (
 )
 
 type monitorQueueCmd struct {
-	Name string `arg:"" optional:"" help:"Of the queue; without it, all."`
+	Name    string `arg:"" optional:"" help:"Of the queue; without it, all."`
+	Unpause bool   `help:"Let workers take from the queue again that somebody paused in Asynq."`
 }
 
 // queueView is the queues and their workers for scripts.
 type queueView struct {
 	server.QueueSizes
-	Workers []workerStatus `json:"workers"` // null, as the queues: not known
-	Unread  []string       `json:"unread,omitempty"`
+	Workers  []workerStatus `json:"workers"` // null, as the queues: not known
+	Unpaused bool           `json:"unpaused,omitempty"`
+	Unread   []string       `json:"unread,omitempty"`
 }
 
 // workerStatus is a worker for scripts. Times are machine time.
@@ -49,20 +52,43 @@ type taskInHand struct {
 	StartedAt *time.Time `json:"started_at"`
 }
 
-// Run prints the queues.
+// Run prints the queues, after it has unpaused the one that it was asked to.
 func (c *monitorQueueCmd) Run(ctx context.Context, o output, m *monitorCmd) error {
+	if c.Unpause && c.Name == "" {
+		var bad complaints
+		bad.add("--unpause", "needs the name of a queue; there are %s", strings.Join(queueNames(), ", "))
+		return bad.err()
+	}
 	return m.look(ctx, o, func(ctx context.Context, s *sight) error {
 		if _, ok := tasks.Queues[c.Name]; !ok && c.Name != "" {
 			return s.none("there is no queue %q; there are %s", c.Name, strings.Join(queueNames(), ", "))
 		}
 		s.unread = nil // the ledger has no part in it
+		done, answered := false, true
+		if c.Unpause {
+			done, answered = askRedis(ctx, s, "the queue was not unpaused", func(ctx context.Context) (bool, error) {
+				err := s.queue.Unpause(ctx, c.Name)
+				if errors.Is(err, tasks.ErrNotPaused) {
+					return false, nil
+				}
+				return err == nil, err
+			})
+		}
 		v := s.queues(ctx, c.Name)
-		v.Unread = s.unread
-		return s.print(v, func(p *page) {
+		v.Unpaused, v.Unread = done, s.unread
+		err := s.print(v, func(p *page) {
+			if done {
+				p.line("%s is unpaused: workers take from it again within seconds.", c.Name)
+			}
 			p.queues(v)
 			p.workers(v.Workers)
 			p.inHand(v.Workers)
 		})
+		if err == nil && c.Unpause && !done && answered {
+			_, _ = fmt.Fprintf(s.err, "%s was not paused\n", c.Name)
+			return errQuiet
+		}
+		return err
 	})
 }
 
@@ -84,10 +110,7 @@ func (s *sight) queues(ctx context.Context, name string) (v queueView) {
 	for _, q := range sizes {
 		if name == "" || q.Name == name {
 			s.asks = s.asks || q.Paused
-			v.Queues = append(v.Queues, server.QueueSize{
-				Name: q.Name, Weight: q.Weight, Pending: q.Pending, Active: q.Active, Scheduled: q.Scheduled, Retry: q.Retry,
-				Archived: q.Archived, Latency: q.Latency.Seconds(), Paused: q.Paused,
-			})
+			v.Queues = append(v.Queues, server.SizeOf(q))
 		}
 	}
 	workers, ok := askRedis(ctx, s, "the workers", s.queue.Workers)
@@ -109,7 +132,7 @@ func worksAs(w tasks.Worker, queue string) workerStatus {
 	}
 	for _, t := range w.Tasks {
 		if queue == "" || t.Queue == queue {
-			v.Tasks = append(v.Tasks, taskInHand{t.ID, t.Type, t.Queue, t.ClosureID, t.BatchID, t.RedriveID, stamp(t.Started)})
+			v.Tasks = append(v.Tasks, taskInHand{tasks.Shown(t.ID), t.Type, t.Queue, t.ClosureID, t.BatchID, t.RedriveID, stamp(t.Started)})
 		}
 	}
 	return v
@@ -128,6 +151,11 @@ func (p *page) queues(v queueView) {
 		rows = append(rows, table.Row{q.Name, q.Weight, q.Pending, q.Active, q.Scheduled, q.Retry, q.Archived, span(time.Duration(q.Latency * float64(time.Second))), paused})
 	}
 	p.table(table.Row{"QUEUE", "WEIGHT", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", "ARCHIVED", "LATENCY", ""}, rows)
+	for _, q := range v.Queues {
+		if q.Paused {
+			p.line("Somebody paused %[1]s in Asynq, and nothing in it goes on. Ask who; closeout monitor queue %[1]s --unpause ends it.", q.Name)
+		}
+	}
 }
 
 // workers writes a line for each worker: what it does, how its last sweep went, how it stands with the broker.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 type monitorRetryCmd struct {
-	Jobs   []string `arg:"" optional:"" name:"job" help:"Closures, as status takes them; each is resumed by itself."`
+	Jobs   []string `arg:"" optional:"" name:"job" help:"Closures, as status takes them; each is resumed by itself. A paused one is refused."`
 	Filter string   `help:"All that have failed or are dead and that these words mean, as a bulk retry: phase=withdrawal reason=bank_gone; also status, who, batch_id, account_id, client, q, created_after, created_before, ended_after, older_than=36h."`
 	Reason string   `help:"Why, in one line: it stands in each closure's history."`
 	Rate   int      `default:"30" help:"Closures that a bulk retry resumes in a minute, at the most."`
@@ -98,6 +99,11 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 		ask := desk.Ask{Actor: s.actor, Why: c.Reason}
 		if cl.State == closure.Running {
 			v.Refused, v.Hint = "It is running.", "Nothing has to be resumed."
+		} else if cl.State == closure.Paused {
+			if v.Refused, err = s.pausedBy(ctx, cl); err != nil {
+				return err
+			}
+			v.Hint = "A retry undoes nobody's pause: ask them, and resume it on the console or by the API."
 		} else if !c.Apply {
 			_, intents, err := s.ledger.Load(ctx, cl.ID)
 			if err != nil {
@@ -136,6 +142,20 @@ func (c *monitorRetryCmd) each(ctx context.Context, s *sight) error {
 		return errQuiet
 	}
 	return err
+}
+
+// pausedBy says who paused a closure, and why.
+func (s *sight) pausedBy(ctx context.Context, cl closure.Closure) (string, error) {
+	events, err := s.ledger.Events(ctx, cl.ID)
+	if _, broken := errors.AsType[*ledger.ChainError](err); err != nil && !broken {
+		return "", err
+	}
+	for _, e := range slices.Backward(events) {
+		if e.Kind == "pause" {
+			return "It is paused by " + e.Actor + ": " + e.Text + ".", nil
+		}
+	}
+	return "It is paused.", nil
 }
 
 func (v *retryView) say(err error) {
@@ -177,10 +197,9 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 	}
 	v := redriveView{Filter: f.String(), PerMinute: c.Rate}
 	for _, g := range groups {
-		info := closure.Reasons[g.Reason]
-		v.Groups = append(v.Groups, attention{g.State, g.Reason, info.Title, info.Who, info.Hint, g.N, stamp(g.Since)})
+		v.Groups = append(v.Groups, attentionTo(g))
 		v.Total += g.N
-		if info.Each {
+		if closure.Reasons[g.Reason].Each {
 			v.Skipped += g.N
 		}
 	}
@@ -191,7 +210,7 @@ func (c *monitorRetryCmd) many(ctx context.Context, s *sight) error {
 	if !c.Apply {
 		return s.print(v, func(p *page) {
 			p.groups(v)
-			p.title("Nothing was done: --apply --reason does it, within %s.", span(time.Duration((v.Total-v.Skipped+c.Rate-1)/c.Rate)*time.Minute))
+			p.title("Nothing was done: --apply --reason does it, within %s.", counts((v.Total-v.Skipped+c.Rate-1)/c.Rate, "minute"))
 		})
 	}
 	r, err := s.ledger.CreateRedrive(ctx, ledger.Redrive{Filter: f, Reason: c.Reason, Actor: s.actor, PerMinute: c.Rate, Shown: shown})

@@ -60,6 +60,12 @@ type attention struct {
 	Oldest *time.Time     `json:"oldest"`
 }
 
+// attentionTo is what the reason's words add to a group.
+func attentionTo(g ledger.Group) attention {
+	info := closure.Reasons[g.Reason]
+	return attention{g.State, g.Reason, info.Title, info.Who, info.Hint, g.N, stamp(g.Since)}
+}
+
 type unknownIntent struct {
 	ID        string              `json:"id"`
 	JobID     string              `json:"job_id"`
@@ -99,6 +105,8 @@ func (c *monitorStatsCmd) Run(ctx context.Context, o output, m *monitorCmd) erro
 		if s.ledger != nil {
 			if err := s.figures(ctx, &v); err != nil {
 				s.missing("the ledger", err)
+			} else {
+				s.empty(ctx)
 			}
 		}
 		q := s.queues(ctx, "")
@@ -137,8 +145,7 @@ func (s *sight) figures(ctx context.Context, v *statsView) error {
 		return err
 	}
 	for _, g := range groups {
-		info := closure.Reasons[g.Reason]
-		v.Attention = append(v.Attention, attention{g.State, g.Reason, info.Title, info.Who, info.Hint, g.N, stamp(g.Since)})
+		v.Attention = append(v.Attention, attentionTo(g))
 	}
 	unsettled, err := s.ledger.Unsettled(ctx, time.Now(), mostUnclear)
 	if err != nil {
@@ -156,7 +163,7 @@ func (s *sight) figures(ctx context.Context, v *statsView) error {
 		v.Streams = append(v.Streams, streamHeard{t.Topic, stamp(t.HeardAt)})
 	}
 	h, err := s.ledger.Hold(ctx)
-	v.Hold = holdStatus{h.Held, h.Reason, h.Actor, stamp(h.Since)}
+	v.Hold = holdOf(h)
 	s.asks = len(groups) > 0 || len(unsettled) > 0 || h.Held || f.LettersFailed > 0
 	return err
 }
@@ -186,7 +193,7 @@ func closureCounts(tallies []ledger.Tally) []closureCount {
 
 func (p *page) stats(v statsView) {
 	if v.Hold.Held {
-		p.pair("HELD", "by %s since %s: %s", v.Hold.Actor, p.when(*v.Hold.Since), v.Hold.Reason)
+		p.pair("HELD", "by %s since %s: %s; closeout monitor release ends it", v.Hold.Actor, p.when(*v.Hold.Since), v.Hold.Reason)
 	}
 	open := 0
 	var rows []table.Row

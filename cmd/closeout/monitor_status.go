@@ -140,7 +140,7 @@ func (s *sight) task(ctx context.Context, c closure.Closure) *taskStatus {
 	if !ok {
 		return nil
 	}
-	t := &taskStatus{ID: tasks.PayloadOf(c).ID(), Queue: tasks.QueueFor(c.Priority), State: conditions[seen.Condition], Until: stamp(seen.At)}
+	t := &taskStatus{ID: tasks.Shown(tasks.PayloadOf(c).ID()), Queue: tasks.QueueFor(c.Priority), State: conditions[seen.Condition], Until: stamp(seen.At)}
 	if seen.Orphaned {
 		t.State = "orphaned"
 	}

@@ -121,6 +121,17 @@ func TestMonitorWatchTellsOfEachEventOnce(t *testing.T) {
 	}}
 	var errs bytes.Buffer
 	status := run(ctx, []string{"monitor", "watch", "--json", "--last", "2", "--every", "100ms", "--database-url", "sqlite:" + path, "--redis-url", "redis://127.0.0.1:1/0"}, out, &errs)
+	textual, stop := context.WithCancel(t.Context())
+	defer stop()
+	lines := &heard{line: func(line string) {
+		if !strings.HasSuffix(line, " api:shop: closure accepted: "+strings.Fields(line)[4]) {
+			t.Errorf("who did it is not told: %s", line)
+		}
+		stop()
+	}}
+	if got := run(textual, []string{"monitor", "watch", "--last", "1", "--every", "100ms", "--database-url", "sqlite:" + path, "--redis-url", "redis://127.0.0.1:1/0"}, lines, &errs); got != 0 {
+		t.Errorf("status %d\n%s", got, &errs)
+	}
 	if got := strings.Join(accounts, " "); status != 0 || got != "two three four" {
 		t.Errorf("status %d, told of %q\n%s", status, got, &errs)
 	}

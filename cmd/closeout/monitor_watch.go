@@ -139,7 +139,7 @@ func (s *sight) tell(told []ledger.Told) error {
 }
 
 func eventLine(t ledger.Told) string {
-	line := fmt.Sprintf("%s  %s  %-11s %-8s %s", t.At.In(calendar.NewYork).Format("Mon 02 Jan 15:04:05"), t.Confirmation, t.Phase, t.State, printable(t.Text))
+	line := fmt.Sprintf("%s  %s  %-11s %-8s %s: %s", t.At.In(calendar.NewYork).Format("Mon 02 Jan 15:04:05"), t.Confirmation, t.Phase, t.State, printable(t.Actor), printable(t.Text))
 	if t.Now != nil && t.Now.Who != closure.Nobody {
 		line += "  [the " + string(t.Now.Who) + " must act]"
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/shopspring/decimal"
@@ -222,10 +223,26 @@ var scriptCommands = map[string]func(){
 	"falsify": func() { // FILE ACCOUNT ASSIGNMENT, of the row
 		done(onFile(context.Background(), os.Args[1], "UPDATE closures SET "+os.Args[3]+" WHERE account_id LIKE '%' || ?", os.Args[2]))
 	},
+	"pause": func() { // REDIS QUEUE, as Asynq's own tools do
+		done(paused(context.Background(), os.Args[1], os.Args[2]))
+	},
+	"sql": func() { // FILE STATEMENTS
+		done(onFile(context.Background(), os.Args[1], os.Args[2]))
+	},
 	"tamper": func() { // FILE ACCOUNT EVENT FROM TO
 		done(onFile(context.Background(), os.Args[1], "UPDATE events SET body = replace(body, ?, ?) WHERE seq = ? AND closure_id = (SELECT id FROM closures WHERE account_id LIKE '%' || ?)",
 			os.Args[4], os.Args[5], os.Args[3], os.Args[2]))
 	},
+}
+
+func paused(ctx context.Context, redisURL, queue string) error {
+	o, err := redis.ParseURL(redisURL)
+	if err != nil {
+		return err
+	}
+	rdb := redis.NewClient(o)
+	defer func() { _ = rdb.Close() }()
+	return errors.Join(tasks.Register(ctx, rdb), asynq.NewInspectorFromRedisClient(rdb).PauseQueue(queue))
 }
 
 func done(err error) {

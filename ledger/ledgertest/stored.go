@@ -291,6 +291,43 @@ var stored = map[string]func(*bench){
 		}
 	},
 
+	"WhoOnlyLooksMigratesNothing": func(b *bench) {
+		look := func() error {
+			l, err := ledger.Open(b.Context(), ledger.Options{URL: b.db.URL, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), AsIs: true})
+			if err == nil {
+				err = l.Close()
+			}
+			return err
+		}
+		if err := look(); err != nil {
+			b.Errorf("as it is now: %v", err)
+		}
+		if err := b.db.Back(12); err != nil {
+			b.Fatal(err)
+		}
+		for range 2 { // the first look has changed nothing
+			if err := look(); !errors.Is(err, ledger.ErrOldSchema) {
+				b.Errorf("older: %v", err)
+			}
+		}
+		_, newest, err := ledger.Migrate(b.Context(), b.db.URL)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := b.db.SQL.ExecContext(b.Context(), "INSERT INTO goose_db_version (version_id, is_applied) SELECT $1, is_applied FROM goose_db_version WHERE version_id = $2", newest+1, newest); err != nil {
+			b.Fatal(err)
+		}
+		if err := look(); err != nil {
+			b.Errorf("newer: %v", err)
+		}
+		if _, err := b.db.SQL.ExecContext(b.Context(), "DROP TABLE goose_db_version"); err != nil {
+			b.Fatal(err)
+		}
+		if err := look(); !errors.Is(err, ledger.ErrOldSchema) {
+			b.Errorf("bare: %v", err)
+		}
+	},
+
 	"ManyProcessesOpenAnEmptyDatabaseAtOnce": func(b *bench) {
 		if err := b.db.Back(0); err != nil {
 			b.Fatal(err)
