@@ -198,15 +198,6 @@ func (l *Ledger) Histories(ctx context.Context) (closures int, err error) {
 	return closures, nil
 }
 
-// Elsewhere says how many closures are of the other environment, which Verify passes over.
-func (l *Ledger) Elsewhere(ctx context.Context) (closures int, err error) {
-	err = l.db.QueryRowContext(ctx, "SELECT count(*) FROM closeout.closures WHERE environment <> $1", string(l.env)).Scan(&closures)
-	if err != nil {
-		return 0, fmt.Errorf("count the other environment's closures: %w", err)
-	}
-	return closures, nil
-}
-
 // HistoryAt is the id of the closure that so many come before in the order in which Verify walks; empty: there is none.
 func (l *Ledger) HistoryAt(ctx context.Context, n int) (id string, err error) {
 	err = l.db.QueryRowContext(ctx, "SELECT id FROM closeout.closures WHERE environment || '' = $1 ORDER BY id LIMIT 1 OFFSET $2", string(l.env), n).Scan(&id)

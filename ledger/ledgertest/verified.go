@@ -161,11 +161,11 @@ var verified = map[string]func(*bench){
 				}
 			}
 		}
-		if n, err := live.Elsewhere(b.Context()); err != nil || n != 2 {
-			b.Errorf("%d closures elsewhere, %v", n, err)
+		if astray, err := live.Astray(b.Context()); err != nil || !astray {
+			b.Errorf("astray in an empty environment: %v, %v", astray, err)
 		}
-		if n, err := b.l.Elsewhere(b.Context()); err != nil || n != 0 {
-			b.Errorf("%d closures elsewhere, %v", n, err)
+		if astray, err := b.l.Astray(b.Context()); err != nil || astray {
+			b.Errorf("astray where closures are: %v, %v", astray, err)
 		}
 	},
 }
