@@ -19,7 +19,9 @@ func (f Filter) search(w *where, env closure.Environment) {
 		w.in(
 			term{"SELECT id FROM closeout.closures WHERE id = ?", []any{id}},
 			term{"SELECT id FROM closeout.closures WHERE environment = ? AND email <> '' AND lower(email) = (SELECT lower(email) FROM closeout.closures WHERE id = ?)", []any{mine, id}},
-			term{"SELECT id FROM closeout.closures WHERE environment = ? AND user_id <> '' AND lower(user_id) = (SELECT lower(user_id) FROM closeout.closures WHERE id = ?)", []any{mine, id}},
+			// The second time it is for Postgres, which has no figures on how many have the same: it would expect so many that it read every row.
+			term{"SELECT id FROM closeout.closures WHERE environment = ? AND user_id <> '' AND lower(user_id) = (SELECT lower(user_id) FROM closeout.closures WHERE id = ?)" +
+				" AND lower(user_id) || '' = (SELECT lower(user_id) FROM closeout.closures WHERE id = ?)", []any{mine, id, id}},
 		)
 	}
 	if text := plain(strings.TrimSpace(f.Exact)); text != "" {
