@@ -46,6 +46,11 @@ pages: ## How long the console's pages take over 100,000 closures, on SQLite and
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
 
+.PHONY: bench
+bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
+
 .PHONY: images
 images: ## Make the README's pictures of the console anew
 	@scripts/need.sh
