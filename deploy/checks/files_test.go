@@ -62,7 +62,7 @@ func workerStops(t *testing.T) time.Duration {
 // serverStops is how long a server gives the requests in hand.
 func serverStops(t *testing.T) time.Duration {
 	t.Helper()
-	return length(t, find(t, "cmd/closeout/parts.go", `context\.WithTimeout\(context\.WithoutCancel\(ctx\), (.+?)\)`))
+	return length(t, find(t, "cmd/closeout/parts.go", `drain, cancel := context\.WithTimeout\(context\.WithoutCancel\(ctx\), (.+?)\)`))
 }
 
 // readyAsk is how long closeout readyz waits for an answer.
@@ -78,9 +78,6 @@ func metricNames(t *testing.T) map[string]bool {
 	for line := range strings.Lines(string(read(t, "metrics/testdata/names.txt"))) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), "{")
 		names[name] = true
-	}
-	if !names["closeout_due_visits"] {
-		t.Fatal("metrics/testdata/names.txt is no list of series")
 	}
 	return names
 }
