@@ -6,7 +6,9 @@ FUZZTIME ?= 10s
 # broker's cases and crowds of closures against the broker's limit, run without the race detector, which would multiply their
 # minutes of CPU; what they run concurrently, others run under it.
 PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestACrowd.*)$$
-LINT := go tool -modfile=tools/go.mod golangci-lint
+# What an image is called and what it says of itself: the commit's name, with -dirty where more than that is in it.
+VERSION ?= $(shell git describe --tags --always --dirty)
+LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## Say what can be made
@@ -22,6 +24,7 @@ test: ## Run the tests with the race detector
 	CGO_ENABLED=1 go test -race -timeout 40m -skip '^TestReal|$(PROOFS)' ./...
 	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
 	go test -timeout 25m ./internal/simulation
+	go -C deploy/checks test ./...
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
@@ -69,10 +72,12 @@ guards: ## Take each of the service's guards out in turn and see a test miss it;
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
 	$(LINT) run ./...
+	cd deploy/checks && $(LINT) run ./...
 
 .PHONY: format
 format: ## Format the code as lint wants it
 	$(LINT) fmt ./...
+	cd deploy/checks && $(LINT) fmt ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
@@ -86,7 +91,12 @@ generate: ## Rewrite what is generated
 build: ## Build bin/closeout
 	CGO_ENABLED=0 go build -trimpath -o bin/closeout ./cmd/closeout
 
+.PHONY: image
+image: ## Build the container image closeout:VERSION (git describe), by BuildKit
+	docker buildx build --load -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
+
 .PHONY: tidy-check
-tidy-check: ## Check that both go.mod files list what is used, and change nothing
+tidy-check: ## Check that every go.mod lists what is used, and change nothing
 	go mod tidy -diff
 	go -C tools mod tidy -diff
+	go -C deploy/checks mod tidy -diff
