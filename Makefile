@@ -64,6 +64,12 @@ batch: ## A batch of 10,000 accounts on real servers: a dry run, the start, and 
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBatch$$' -v ./cmd/closeout -args -batch $(or $(BATCH),10000)
 
+.PHONY: released
+released: ## Write down what the release RELEASE=x.y.z asks its databases and leaves behind, once, for all later ones to live with
+	@scripts/need.sh
+	go test -count=1 -timeout 30m -run '^(TestSQLite|TestPostgres)$$/.*' ./ledger -args -release $(RELEASE)
+	go test -count=1 -timeout 30m -run '^TestAReleasedVersionsHistoryGoesOn$$' ./handlers -args -release $(RELEASE)
+
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name
 	@scripts/need.sh
