@@ -75,7 +75,7 @@ func wrongIn(t *testing.T, docs []string) (wrong []string) {
 		}
 	}
 	for component, p := range pods(t, docs) {
-		for _, w := range wrongPod(p) {
+		for _, w := range wrongPod(t, p) {
 			say("%s: %s", component, w)
 		}
 	}
@@ -83,10 +83,8 @@ func wrongIn(t *testing.T, docs []string) (wrong []string) {
 	return wrong
 }
 
-// settingSecret finds the settings whose value must not stand in a manifest.
-var settingSecret = regexp.MustCompile(`^CLOSEOUT_(ALPACA_KEY|ALPACA_SECRET|DATABASE_URL|REDIS_URL|API_KEYS|OPERATORS|OIDC_CLIENT_SECRET|SMTP_URL)$|HEADERS$`)
-
-func wrongPod(p core.PodSpec) (wrong []string) {
+func wrongPod(t *testing.T, p core.PodSpec) (wrong []string) {
+	t.Helper()
 	say := func(is bool, what string) {
 		if is {
 			wrong = append(wrong, what)
@@ -114,7 +112,9 @@ func wrongPod(p core.PodSpec) (wrong []string) {
 		say(strings.HasSuffix(c.Image, ":latest") || !strings.ContainsAny(c.Image[strings.LastIndex(c.Image, "/")+1:], ":@"), "its image may be any")
 		say(len(c.EnvFrom) > 0, "its environment stands elsewhere")
 		for _, e := range c.Env {
-			say(settingSecret.MatchString(e.Name) || e.ValueFrom != nil, "a secret is in its environment: "+e.Name)
+			_, open := refused(t, "server", []string{e.Name})
+			_, also := refused(t, "worker", []string{e.Name})
+			say(len(open)+len(also) > 0 || e.ValueFrom != nil || strings.HasSuffix(e.Name, "HEADERS"), "a secret is in its environment: "+e.Name)
 		}
 		ports := map[string]bool{}
 		for _, port := range c.Ports {
@@ -139,11 +139,7 @@ func wrongPod(p core.PodSpec) (wrong []string) {
 // wrongGraces holds the grace periods to what the program takes to stop, as its source says.
 func wrongGraces(t *testing.T, pods map[string]core.PodSpec) (wrong []string) {
 	t.Helper()
-	drain := seconds(t, "closure/policy.go", `DefaultTiming = Timing\{[^}]*Drain: ([^,]+),`)
-	lastMoment := seconds(t, "worker/worker.go", `const lastMoment = (.+)`)
-	flushing := seconds(t, "cmd/closeout/tracing.go", `const flushing = (.+)`)
-	requests := seconds(t, "cmd/closeout/parts.go", `drain, cancel := context\.WithTimeout\(.*, (\d+\*time\.Second)\)`)
-	for component, takes := range map[string]time.Duration{"worker": drain + 2*lastMoment + flushing, "server": requests + flushing} {
+	for component, takes := range map[string]time.Duration{"worker": workerStops(t), "server": serverStops(t)} {
 		p := pods[component]
 		for _, c := range p.Containers {
 			if c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.Lifecycle.PreStop.Sleep != nil {
@@ -152,33 +148,12 @@ func wrongGraces(t *testing.T, pods map[string]core.PodSpec) (wrong []string) {
 				wrong = append(wrong, "the server stops while requests still come")
 			}
 		}
-		const room = 5 * time.Second
+		const room = 10 * time.Second // for spans, and a slow node
 		if p.TerminationGracePeriodSeconds == nil || time.Duration(*p.TerminationGracePeriodSeconds)*time.Second < takes+room {
 			wrong = append(wrong, fmt.Sprintf("%s: its grace period is no %s", component, takes+room))
 		}
 	}
 	return wrong
-}
-
-// seconds reads a duration out of the program's source.
-func seconds(t *testing.T, file, pattern string) time.Duration {
-	t.Helper()
-	m := regexp.MustCompile(pattern).FindStringSubmatch(string(read(t, file)))
-	if m == nil {
-		t.Fatalf("%s does not say any more how long it takes to stop: %s", file, pattern)
-	}
-	n, unit := 1, m[1]
-	if before, after, ok := strings.Cut(m[1], "*"); ok {
-		if _, err := fmt.Sscan(before, &n); err != nil {
-			t.Fatal(err)
-		}
-		unit = after
-	}
-	each, ok := map[string]time.Duration{"time.Second": time.Second, "time.Minute": time.Minute}[strings.TrimSpace(unit)]
-	if !ok {
-		t.Fatalf("%s: %q is no duration that this check understands", file, m[1])
-	}
-	return time.Duration(n) * each
 }
 
 // query is what the scaler may ask: the greatest of a series that each process shows alike.
@@ -198,7 +173,7 @@ func wrongScaler(t *testing.T, tree map[string]any) (wrong []string) {
 	if target, _ := spec["scaleTargetRef"].(map[string]any); target["name"] != "closeout-worker" {
 		say("it scales %v", target["name"])
 	}
-	names := strings.Fields(string(read(t, "metrics/testdata/names.txt")))
+	names := metricNames(t)
 	triggers, _ := spec["triggers"].([]any)
 	asked := map[string]bool{}
 	for _, tr := range triggers {
@@ -214,7 +189,7 @@ func wrongScaler(t *testing.T, tree map[string]any) (wrong []string) {
 		}
 		q, _ := meta["query"].(string)
 		m := query.FindStringSubmatch(q)
-		if m == nil || !slices.Contains(names, m[1]) {
+		if m == nil || !names[m[1]] {
 			say("it asks %q, which no process shows", q)
 			continue
 		}

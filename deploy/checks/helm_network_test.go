@@ -17,8 +17,8 @@ type somebody struct {
 	pod       labels.Set
 }
 
-// is says whether a policy means somebody. As on Cilium an ipBlock means no pod, which is the stricter reading.
-func is(t *testing.T, peer net.NetworkPolicyPeer, who somebody) bool {
+// means says whether a policy means somebody. As on Cilium an ipBlock means no pod, which is the stricter reading.
+func means(t *testing.T, peer net.NetworkPolicyPeer, who somebody) bool {
 	t.Helper()
 	if peer.IPBlock != nil {
 		in := func(cidr string) bool {
@@ -62,12 +62,12 @@ func allowed(t *testing.T, docs []string, component string) (out, in func(who so
 		}
 		out = func(who somebody, port int) bool {
 			return slices.ContainsFunc(p.Spec.Egress, func(r net.NetworkPolicyEgressRule) bool {
-				return through(r.Ports, port) && (len(r.To) == 0 || slices.ContainsFunc(r.To, func(to net.NetworkPolicyPeer) bool { return is(t, to, who) }))
+				return through(r.Ports, port) && (len(r.To) == 0 || slices.ContainsFunc(r.To, func(to net.NetworkPolicyPeer) bool { return means(t, to, who) }))
 			})
 		}
 		in = func(who somebody, port int) bool {
 			return slices.ContainsFunc(p.Spec.Ingress, func(r net.NetworkPolicyIngressRule) bool {
-				return through(r.Ports, port) && (len(r.From) == 0 || slices.ContainsFunc(r.From, func(from net.NetworkPolicyPeer) bool { return is(t, from, who) }))
+				return through(r.Ports, port) && (len(r.From) == 0 || slices.ContainsFunc(r.From, func(from net.NetworkPolicyPeer) bool { return means(t, from, who) }))
 			})
 		}
 		return out, in

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,20 +26,6 @@ func program(t *testing.T) string {
 	return out
 }
 
-// settingsOf are the variables that a command's help names.
-func settingsOf(t *testing.T, closeout, command string) []string {
-	t.Helper()
-	said, err := exec.CommandContext(t.Context(), closeout, command, "--help").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for _, m := range regexp.MustCompile(`\$(CLOSEOUT_[A-Z_]+)`).FindAllStringSubmatch(string(said), -1) {
-		out = append(out, m[1])
-	}
-	return out
-}
-
 // The chart's settings are the program's, and it starts with what the chart gives it: its settings are in order, and it ends only for
 // want of a Postgres.
 func TestHelmSettingsAreTheProgram(t *testing.T) {
@@ -46,19 +33,18 @@ func TestHelmSettingsAreTheProgram(t *testing.T) {
 		t.Skip("builds the program")
 	}
 	closeout := program(t)
-	known := map[string][]string{}
-	for _, command := range []string{"server", "worker", "migrate"} {
-		known[command] = settingsOf(t, closeout, command)
-	}
-	all := slices.Concat(known["server"], known["worker"])
+	known := map[string]bool{} // of either process: all are given the same settings, and read what is theirs
+	maps.Copy(known, settings(t, "server"))
+	maps.Copy(known, settings(t, "worker"))
 	schema := string(read(t, "deploy/helm/closeout/values.schema.json"))
-	for _, name := range all {
-		if !strings.Contains(schema, `"`+strings.TrimSuffix(name, "_FILE")+`"`) && !slices.Contains([]string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_DAY"}, name) {
+	byChart := []string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_DAY"} // of the last it sets none
+	for name := range known {
+		if !strings.Contains(schema, `"`+strings.TrimSuffix(name, fileSuffix)+`"`) && !slices.Contains(byChart, name) {
 			t.Errorf("%s can't be set by the chart: name it in values.schema.json, under settings, or with the secrets", name)
 		}
 	}
 	for _, m := range regexp.MustCompile(`"(CLOSEOUT_[A-Z_]+)": \{`).FindAllStringSubmatch(schema, -1) {
-		if !slices.Contains(all, m[1]) {
+		if _, is := known[m[1]]; !is {
 			t.Errorf("the schema knows %s, and the program does not", m[1])
 		}
 	}
@@ -80,8 +66,8 @@ func TestHelmSettingsAreTheProgram(t *testing.T) {
 		c := pods(t, docs)[component].Containers[0]
 		run := exec.CommandContext(ctx, closeout, c.Args...)
 		for _, e := range c.Env {
-			if strings.HasPrefix(e.Name, "CLOSEOUT_") && !slices.Contains(known[component], e.Name) && !slices.Contains(all, e.Name) {
-				t.Errorf("%s is given %s, which it does not know", component, e.Name)
+			if _, is := known[e.Name]; !is && strings.HasPrefix(e.Name, "CLOSEOUT_") {
+				t.Errorf("%s is given %s, which no process knows", component, e.Name)
 			}
 			run.Env = append(run.Env, e.Name+"="+strings.Replace(e.Value, "/run/closeout/secrets", secrets, 1))
 		}

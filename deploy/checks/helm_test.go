@@ -33,8 +33,8 @@ func loadChart(t *testing.T) *chart.Chart {
 	return c
 }
 
-// values reads what a person would give by -f, and what they would add to it.
-func values(t *testing.T, name, more string) map[string]any {
+// chartValues reads what a person would give by -f, and what they would add to it.
+func chartValues(t *testing.T, name, more string) map[string]any {
 	t.Helper()
 	out, over := map[string]any{}, map[string]any{}
 	text, err := os.ReadFile(filepath.Join("testdata", "helm", name+".values.yaml"))
@@ -68,9 +68,9 @@ func lay(under, over map[string]any) {
 	}
 }
 
-// render does what helm template does: each file's text by its name, notes included. A value that a template names and that is not
+// renderChart does what helm template does: each file's text by its name, notes included. A value that a template names and that is not
 // there is an error, unless the schema is skipped: then it is as for who skips it.
-func render(t *testing.T, vals map[string]any, skipSchema bool) (map[string]string, error) {
+func renderChart(t *testing.T, vals map[string]any, skipSchema bool) (map[string]string, error) {
 	t.Helper()
 	c := loadChart(t)
 	all, err := util.ToRenderValuesWithSchemaValidation(c, vals, common.ReleaseOptions{Name: "closeout", Namespace: "money", Revision: 1, IsInstall: true}, nil, skipSchema)
@@ -108,7 +108,7 @@ func manifests(files map[string]string) (out []string) {
 // rendered are the manifests of values that are in order.
 func rendered(t *testing.T, name, more string) []string {
 	t.Helper()
-	files, err := render(t, values(t, name, more), false)
+	files, err := renderChart(t, chartValues(t, name, more), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,20 +118,20 @@ func rendered(t *testing.T, name, more string) []string {
 // As helm lint --strict: a warning fails too.
 func TestHelmLint(t *testing.T) {
 	for _, name := range []string{"least", "full"} {
-		for _, m := range lint.RunAll(chartDir, values(t, name, ""), "money").Messages {
+		for _, m := range lint.RunAll(chartDir, chartValues(t, name, ""), "money").Messages {
 			if !strings.Contains(m.Err.Error(), "icon is recommended") {
 				t.Errorf("%s: %s", name, m)
 			}
 		}
 	}
-	if l := lint.RunAll(chartDir, values(t, "least", "worker: {replicas: 0}"), "money"); l.HighestSeverity == 0 {
+	if l := lint.RunAll(chartDir, chartValues(t, "least", "worker: {replicas: 0}"), "money"); l.HighestSeverity == 0 {
 		t.Error("lint finds nothing wrong with no worker")
 	}
 }
 
 func TestHelmRendersAsBefore(t *testing.T) {
 	for _, name := range []string{"least", "full"} {
-		files, err := render(t, values(t, name, ""), false)
+		files, err := renderChart(t, chartValues(t, name, ""), false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ import (
 
 // What Kubernetes itself knows, by its types; what others have added, by the definitions that they install.
 var (
-	types = map[string]func() any{
+	kinds = map[string]func() any{
 		"apps/v1 Deployment":                 func() any { return new(apps.Deployment) },
 		"batch/v1 Job":                       func() any { return new(batch.Job) },
 		"v1 Service":                         func() any { return new(core.Service) },
@@ -51,7 +51,7 @@ func decoded(t *testing.T, doc string) (any, error) {
 		return nil, err
 	}
 	kind := of.APIVersion + " " + of.Kind
-	if made, ok := types[kind]; ok {
+	if made, ok := kinds[kind]; ok {
 		into := made()
 		wrong, err := strict.UnmarshalStrict(text, into)
 		return into, errors.Join(append(wrong, err)...)

@@ -54,7 +54,7 @@ func TestHelmRefusesWrongValues(t *testing.T) {
 		{"prometheusRule: {runbook: docs}", "'/prometheusRule/runbook'"},
 		{"replicas: 3", "additional properties 'replicas' not allowed"},
 	} {
-		_, err := render(t, values(t, "least", c.more), false)
+		_, err := renderChart(t, chartValues(t, "least", c.more), false)
 		switch {
 		case err == nil:
 			t.Errorf("%s: taken", c.more)
@@ -77,7 +77,7 @@ func TestHelmTemplatesRefuseToo(t *testing.T) {
 		{"autoscaling: {enabled: true, prometheusAddress: \"\"}", "autoscaling.prometheusAddress must be given"},
 		{"ingress: {enabled: true}", "ingress.host must be given"},
 	} {
-		if _, err := render(t, values(t, "least", c.more), true); err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := renderChart(t, chartValues(t, "least", c.more), true); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: want %q, got %v", c.more, c.says, err)
 		}
 	}
