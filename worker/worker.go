@@ -155,6 +155,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	o.Redis.AddHook(p)
+	p.tried.Store(time.Now().UnixNano())
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := asynq.NewServerFromRedisClient(o.Redis, Config(base, o))
