@@ -49,6 +49,7 @@ type Change struct {
 
 	resolution Resolution
 	settled    *Intent
+	adoption   *Adoption
 }
 
 // With attaches what the event of this change shall hold beside its line: already free of secrets and personal data.
@@ -70,7 +71,7 @@ const Worker = "worker"
 const (
 	kLook, kClaim, kError, kCrash, kWentBack, kReissue = "look", "claim", "error", "crash", "ledger_went_back", "reissue"
 	kCancel, kPause, kResume, kWake, kHasten           = "cancel", "pause", "resume", "wake", "hasten"
-	kResolve                                           = "resolve"
+	kResolve, kAdopt, kReconcile                       = "resolve", "adopted", "reconciled"
 )
 
 // Looked is the end of a visit. memo, if not nil, replaces the closure's.
@@ -135,12 +136,12 @@ func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor:
 
 // Apply is the only place where a closure changes. It returns the closure as it is afterwards, with the next version
 // where it moved (the ledger gives each new version its token), and the event to append: nil for a look that found
-// nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve and cancel; what is refused changes nothing.
+// nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve, cancel and adoptions; what is refused changes nothing.
 func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	before := c
 	c.UpdatedAt = ch.at
 	ev := &Event{Kind: ch.kind, At: ch.at, Actor: ch.actor, Text: ch.text, Detail: ch.detail}
-	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
+	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
 		if ch.kind == kPause || ch.kind == kWake {
 			done := map[string]string{kPause: "paused", kWake: "woken"}[ch.kind]
 			return before, nil, &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a running one can be %s", c.State, done)}
@@ -187,6 +188,8 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 		c.dieIfWornOut(ch.at)
 	case kCancel, kPause, kResume, kResolve:
 		err = c.command(ch)
+	case kAdopt, kReconcile:
+		err = c.adopt(ch)
 	case kWake:
 		if c.DueAt.After(ch.at) {
 			c.move(ch.at)
@@ -201,7 +204,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	if err != nil {
 		return before, nil, err
 	}
-	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
+	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
 		ev.Kind = string(c.State)
 		if ch.kind == kError || ch.kind == kCrash || ch.kind == kReissue {
 			ev.Text = c.Why

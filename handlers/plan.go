@@ -250,7 +250,7 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 // nextPayout is when another payout may follow a claim. It keeps its banking day, void or not, and its calendar day:
 // whichever of the two the broker counts by, one a day.
 func (b Books) nextPayout(i closure.Intent) time.Time {
-	banking := b.Calendar.BankingDayStart(b.Calendar.NextBanking(calendar.Date(i.BankingDay)))
+	banking := b.Calendar.BankingDayStart(b.Calendar.NextBanking(calendar.Date(i.Day())))
 	if day := calendar.DateOf(i.ClaimedAt).AddDays(1).Time(); day.After(banking) {
 		return day
 	}

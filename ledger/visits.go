@@ -236,6 +236,10 @@ func (l *Ledger) command(
 			return next, err
 		}
 	}
+	found, settled := ch.Adoption()
+	if err := adopt(ctx, tx, next, found, settled, is); err != nil {
+		return next, err
+	}
 	if c.State == closure.Failed && ch.SeesLate() {
 		if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {
 			return next, err
