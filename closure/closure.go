@@ -88,6 +88,8 @@ type Memo struct {
 	Format int    `json:"v,omitempty"`
 	Beside Fields `json:"-"`
 
+	// TakenOver is set where the closure was begun by an earlier system; nil: it was asked for here.
+	TakenOver *TakenOver `json:"taken_over,omitempty"`
 	// ListDigest names the set of transfers and inflows, with their statuses, seen at the last look, and ListSince since
 	// when it has looked like that: the end of a transfer whose updated_at the broker leaves out is not before ListSince.
 	ListDigest string    `json:"list_digest,omitempty"`
@@ -113,6 +115,15 @@ type Memo struct {
 	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.
 	HeldReason Reason `json:"held_reason,omitempty"`
 	HeldWhy    string `json:"held_why,omitempty"`
+}
+
+// TakenOver says when this service took a closure over from an earlier system, which may have asked the broker for payouts until
+// then: the last of them may be listed only later, and used that banking day's limit.
+type TakenOver struct {
+	At   time.Time `json:"at"`   // business
+	Wall time.Time `json:"wall"` // machine: from then on nobody else sends
+	// Told says that the customer heard of the closed account from the earlier system, or may have: no last letter is sent.
+	Told bool `json:"told,omitempty"`
 }
 
 // Event is one entry of a closure's history, before the ledger numbers and chains it.

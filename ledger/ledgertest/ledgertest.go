@@ -36,7 +36,7 @@ type Database struct {
 // Run holds ledgers to the suite. fresh makes an empty database for each test and removes it with the test.
 func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	t.Helper()
-	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed, signed, boarded, redriven, asking, allHeld, verified, removed, adopted} {
+	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed, signed, boarded, redriven, asking, allHeld, verified, removed, adopted, takenOver} {
 		for name, fn := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
