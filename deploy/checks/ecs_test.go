@@ -253,5 +253,5 @@ func ecsServices(_ *testing.T, e *ecs, _ map[string]map[string]any) {
 	servers, _ := e.one("services/Server").get("DesiredCount").(float64)
 	e.want(servers >= 2, "there is one server")
 	run := fmt.Sprint(e.stacks["once"].outputs["Run"])
-	e.want(strings.HasSuffix(run, "--cluster base/Cluster --task-definition once/Once --launch-type FARGATE --network-configuration awsvpcConfiguration={subnets=[private-a,private-b],securityGroups=[base/Tasks],assignPublicIp=DISABLED}"), "the task that runs once is started by %s", run)
+	e.want(strings.HasSuffix(run, "--cluster base/Cluster --task-definition once/Once --launch-type FARGATE --network-configuration 'awsvpcConfiguration={subnets=[private-a,private-b],securityGroups=[base/Tasks],assignPublicIp=DISABLED}'"), "the task that runs once is started by %s", run)
 }
