@@ -340,6 +340,7 @@ func shown(l *lab.Lab, h history) {
 		if e.ID == "" {
 			continue
 		}
+		read(l, e)
 		if c := l.Get(e.ID); c.Phase != e.Phase || c.State != e.Was || c.Reason != e.Reason {
 			l.TB.Errorf("%s: it was left %s in %s (%s), and is %s in %s (%s)", e.Name, e.Was, e.Phase, e.Reason, c.State, c.Phase, c.Reason)
 		}
@@ -351,6 +352,50 @@ func shown(l *lab.Lab, h history) {
 			if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), e.ID) {
 				l.TB.Errorf("%s: %s answers %d %.200s", e.Name, path, w.Code, w.Body)
 			}
+		}
+	}
+}
+
+// read demands that of what was written nothing is passed over as unknown: whoever takes a field out of the code takes it out of
+// what older versions have left.
+func read(l *lab.Lab, e ending) {
+	l.TB.Helper()
+	c := l.Get(e.ID)
+	unread := closure.Fields{}
+	maps.Copy(unread, c.Memo.Beside)
+	if c.Memo.Stand != nil {
+		maps.Copy(unread, c.Memo.Stand.Beside)
+	}
+	for _, p := range c.Memo.ByHand {
+		maps.Copy(unread, p.Beside)
+	}
+	if len(unread) > 0 {
+		l.TB.Errorf("%s: of its memo this version does not read %s", e.Name, slices.Sorted(maps.Keys(unread)))
+	}
+	db := sqlite(l.TB, l.Path)
+	defer func() { _ = db.Close() }()
+	for q, into := range map[string]func() any{
+		"SELECT body FROM events WHERE closure_id = $1":  func() any { return new(ledger.Event) },
+		"SELECT data FROM notices WHERE closure_id = $1": func() any { return new(ledger.NoticeData) },
+	} {
+		rows, err := db.QueryContext(l.TB.Context(), q, e.ID)
+		if err != nil {
+			l.TB.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				l.TB.Fatal(err)
+			}
+			d := json.NewDecoder(strings.NewReader(text))
+			d.DisallowUnknownFields()
+			if err := d.Decode(into()); err != nil {
+				l.TB.Errorf("%s: this version does not read %s: %v", e.Name, text, err)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			l.TB.Fatal(err)
 		}
 	}
 }

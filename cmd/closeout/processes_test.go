@@ -87,6 +87,14 @@ func built(tb testing.TB) string {
 // demo's. through, if given, says at which address the service's processes find what listens at another.
 func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
 	t.Helper()
+	w := newGround(t, day, through...)
+	w.open()
+	return w
+}
+
+// newGround is a world whose ledger is nobody's yet, and has no schema.
+func newGround(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
+	t.Helper()
 	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t), postgres: servers.StartPostgres(t), data: t.TempDir(), key: worldKey}
 	w.database = w.postgres.Database(t)
 	for _, e := range os.Environ() {
@@ -108,13 +116,18 @@ func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string
 	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+seen("redis", w.redis.Addr, w.redis.URL), "CLOSEOUT_DATABASE_URL="+seen("postgres", w.postgres.Addr, w.database),
 		"CLOSEOUT_API_KEYS=test="+worldKey, "CLOSEOUT_ALPACA_URL="+seen("broker", broker, w.broker),
 		"CLOSEOUT_ALPACA_KEY="+demoKey, "CLOSEOUT_ALPACA_SECRET="+demoSecret)
-	var err error
-	w.ledger, err = ledger.Open(t.Context(), ledger.Options{URL: w.database, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: w.clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.ledger.Close() })
 	return w
+}
+
+// open opens the test's own eyes on the ledger, and migrates it.
+func (w *world) open() {
+	w.Helper()
+	var err error
+	w.ledger, err = ledger.Open(w.Context(), ledger.Options{URL: w.database, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: w.clock})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = w.ledger.Close() })
 }
 
 // program is one process of the service.
