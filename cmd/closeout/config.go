@@ -144,6 +144,7 @@ type settings struct {
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
 	traces tracing
+	asIs   bool // the ledger's schema is left as it is
 }
 
 func (c common) check(bad *complaints) settings {

@@ -27,6 +27,9 @@ func (a *audit) history(c *closure) {
 			broken(e.seq, "the version went back")
 			return
 		}
+		if e.kind == "reconciled" || e.kind == "adopted" { // what was found at the broker was claimed in a time that is lost
+			claims[e.version] = true
+		}
 		if e.kind == "claim" {
 			claims[e.version] = true
 			if e.state != "running" || state != "running" && n > 0 {
