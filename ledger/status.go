@@ -52,7 +52,7 @@ type statusColumn struct {
 	name        string // for people: table.column
 	read, write string
 	pending     string // accounts that say pending_closure and have no open closure; of an environment, at most so many
-	hidden      bool // row level security applies to our role and may hide rows
+	hidden      bool   // row level security applies to our role and may hide rows
 }
 
 // find looks the table and its columns up and refuses, all at once, what could not work.

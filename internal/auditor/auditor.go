@@ -27,9 +27,9 @@ type Evidence struct {
 	Quiet time.Time
 	// Slack is by how much the clocks of workers and broker may differ, in business time. Zero means two minutes.
 	Slack time.Duration
-	// Lost are the times that a restore of the ledger lost: from the moment it was restored to until it was reconciled. An order of
+	// LostTimes are those that a restore of the ledger lost: from the moment it was restored to until it was reconciled. An order of
 	// others that was cancelled then, or the account that was closed, has no intent any more; payouts and orders must have.
-	Lost []Span
+	LostTimes []Span
 	// Unknown is how long an instruction's outcome may stay unknown, in business time: deadline, quarantine and the looks
 	// after it. Zero means forty minutes.
 	Unknown time.Duration
@@ -39,7 +39,7 @@ type Evidence struct {
 type Span struct{ From, To time.Time }
 
 func (a *audit) lost(at time.Time) bool {
-	return slices.ContainsFunc(a.Evidence.Lost, func(s Span) bool { return !at.Before(s.From.Add(-a.Slack)) && !at.After(s.To) })
+	return slices.ContainsFunc(a.LostTimes, func(s Span) bool { return !at.Before(s.From.Add(-a.Slack)) && !at.After(s.To) })
 }
 
 // Kind is a kind of finding. Each has a test in which it is found.

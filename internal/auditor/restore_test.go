@@ -79,7 +79,7 @@ func (l *life) audited(lost auditor.Span) {
 	}
 	defer func() { _ = db.Close() }()
 	report, err := auditor.Audit(l.TB.Context(), db, auditor.Evidence{
-		Journal: journal, Truths: map[string]sim.Truth{c.AccountID: truth}, Acknowledged: []string{c.ID}, Lost: []auditor.Span{lost},
+		Journal: journal, Truths: map[string]sim.Truth{c.AccountID: truth}, Acknowledged: []string{c.ID}, LostTimes: []auditor.Span{lost},
 	})
 	if err != nil {
 		l.TB.Fatal(err)
@@ -186,7 +186,7 @@ func TestAPayoutThatNoListShowsYetIsNotPaidAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(took) != 1 || len(took[0].Payouts) != 1 {
-			t.Errorf("it took in %d", len(took))
+			t.Errorf("it took in %d closures, and not the payout of one", len(took))
 		}
 		lost := auditor.Span{From: l.taken, To: time.Now()}
 		l.RunUntil(2*month, func() bool { return l.Get(l.c.ID).State != closure.Running })

@@ -17,6 +17,7 @@ var (
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
 	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	restoring = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse)$", ""}
 	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
@@ -230,4 +231,7 @@ var guards = []guard{
 	{"nobody without a group", []cut{{"signin/oidc.go", `	return "", errNoRole`, "	_ = errNoRole\n	return Viewer, nil"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/none_of_the_groups"},
 	{"an address that nobody verified is no name", []cut{{"signin/oidc.go", "c.Verified != nil && bool(*c.Verified) && strings", "strings"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/a_chosen_address"},
 	{"asynqmon shows no token", []cut{{"console/monitoring.go", `realTask.ReplaceAll(a.body.Bytes(), []byte("$1.$2"))`, "a.body.Bytes()"}}, entering, "is shown in"},
+	{"what the broker has is adopted after a restore", []cut{{"handlers/reconcile.go", "closure.Adoption{Found: slices.Concat(out.Payouts, out.Orders), Settled: out.Settled}", "closure.Adoption{Settled: out.Settled}"}}, restoring, "a payout that no intent wanted"},
+	{"a reconciliation waits for the quarantine", []cut{{"handlers/reconcile.go", "time.NewTimer(r.Timing.Quarantine)", "time.NewTimer(0)"}}, restoring, "it took in 1"},
+	{"a reconciled row is beyond the lost time's tasks", []cut{{"closure/adopt.go", "		c.Version += leap\n", ""}}, restoring, "a task of the lost time after the reconciliation"},
 }
