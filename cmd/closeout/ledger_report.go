@@ -80,7 +80,7 @@ func (p *page) reconciled(v reconcileView) {
 	if v.Applied {
 		p.line("- %s of people ended: everybody signs in anew.", counts(v.Sessions, "session"))
 	}
-	p.line("- %s due, and what is looked at anew may owe more: what was sent in the lost time goes out a second time, with the same Message-ID, by which mail systems may drop it.", counts(v.Letters, "letter"))
+	p.line("- Letters due: %d, and what is looked at anew may owe more. What was sent in the lost time goes out a second time, with the same Message-ID, by which mail systems may drop it.", v.Letters)
 	switch {
 	case !v.Applied:
 		p.title("Nothing was done: --apply --reason does it.")
