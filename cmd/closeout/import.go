@@ -33,7 +33,7 @@ type importLegacyCmd struct {
 
 // Help is printed by closeout import legacy --help.
 func (*importLegacyCmd) Help() string {
-	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and nothing is written or deleted there. " +
+	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and the earlier system's Redis is only read. " +
 		"The first step follows after a quarantine of half an hour, and the first payout on the next banking day. Run it as often as you like: what is here already is left alone. " +
 		"Exit status: 0 all is taken over, or nothing is to be done · 1 it failed, or an account could not be read · 2 wrong usage or settings · 3 a person must act."
 }
