@@ -83,6 +83,11 @@ func (c Closure) Since() time.Time {
 
 // Memo is the little that a phase must remember from one look to the next and that neither the broker nor the intents say.
 type Memo struct {
+	// Format is above Format where a newer version wrote the memo in a way that this one can't read; 0 is 1. Beside is what a
+	// newer version wrote beside the fields that this one knows.
+	Format int    `json:"v,omitempty"`
+	Beside Fields `json:"-"`
+
 	// TakenOver is set where the closure was begun by an earlier system; nil: it was asked for here.
 	TakenOver *TakenOver `json:"taken_over,omitempty"`
 	// ListDigest names the set of transfers and inflows, with their statuses, seen at the last look, and ListSince since

@@ -29,6 +29,7 @@ type cli struct {
 	Import    importCmd        `cmd:"" help:"Take over closures from the system before this one."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
 	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`
+	Bench     benchCmd         `cmd:"" help:"Measure what a closure costs, beside a bare Asynq chain of as much work."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`
 }
