@@ -13,17 +13,17 @@ import (
 	"closeout/ledger/ledgertest"
 )
 
-// The conformance suite on Postgres, as pgx speaks to it by default and as it does through a transaction pooler.
+// The conformance suite on Postgres, as pgx speaks to it by default and through a transaction pooler.
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	pg := servers.StartPostgres(t)
-	for name, mode := range map[string]string{"Direct": "", "Pooler": "&default_query_exec_mode=exec"} {
+	for name, through := range map[string]func(string) string{"Direct": func(url string) string { return url }, "Pooler": servers.StartPgBouncer(t, pg).URL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 				t.Helper()
-				url := pg.Database(t) + mode
-				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url)}
+				url := pg.Database(t)
+				return ledgertest.Database{URL: through(url), SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url)}
 			})
 		})
 	}
@@ -143,5 +143,21 @@ func TestPostgresThatCouldForgetAClaimIsRefused(t *testing.T) {
 	}
 	if _, err := open(t, strings.Replace(url, "postgres@", "postgres:hunter2@", 1)+"&sslmode=nonsense", nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a URL that can't be read: %v", err)
+	}
+}
+
+// TestRealPoolerIsRefusedInWords: without the parameter, what one connection has prepared another does not know, sooner or later.
+func TestRealPoolerIsRefusedInWords(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	pooled := servers.StartPgBouncer(t, pg).URL(pg.Database(t))
+	without, _, _ := strings.Cut(pooled, "&default_query_exec_mode")
+	for range 3 {
+		if _, err := open(t, without, nil); err == nil || !strings.Contains(err.Error(), "add default_query_exec_mode=exec") {
+			t.Errorf("without the parameter: %v", err)
+		}
+	}
+	if _, err := open(t, pooled, nil); err != nil {
+		t.Errorf("with the parameter: %v", err)
 	}
 }
