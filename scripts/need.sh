@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server, a Postgres that
-# is 15 or newer, PgBouncer, Chromium with a font to write in, and promtool, Prometheus's tool that checks and tests the alerts.
+# is 15 or newer, PgBouncer, Chromium with a font to write in, shellcheck for the scripts, and promtool, Prometheus's tool that checks
+# and tests the alerts.
 # Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
 set -euo pipefail
 
@@ -26,6 +27,7 @@ chromium() { # by the names that the tests look for
 	return 1
 }
 chromium || packages+=(chromium fonts-dejavu-core)
+command -v shellcheck >/dev/null || packages+=(shellcheck)
 # These are taken out of Debian's packages, and the packages are not installed: that would start a Prometheus on port 9090 and a
 # PgBouncer on port 6432 of this machine, now and at each boot, for everybody who reaches it. The libraries of PgBouncer are installed.
 taken=()
