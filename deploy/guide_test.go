@@ -80,7 +80,11 @@ func namesAreThere(t *testing.T, path, text, notBuilt string) {
 		t.Fatal(err)
 	}
 	for _, name := range aSetting.FindAllString(text, -1) {
-		if !strings.Contains(source, `env:"`+name+`"`) && !strings.Contains(string(compose), "${"+name+":") {
+		tag := `env:"` + name + `"`
+		if secret, is := strings.CutSuffix(name, "_FILE"); is {
+			tag = `env:"` + secret + `" secret:""`
+		}
+		if !strings.Contains(source, tag) && !strings.Contains(string(compose), "${"+name+":") {
 			t.Errorf("it names %s, which is no setting", name)
 		}
 	}

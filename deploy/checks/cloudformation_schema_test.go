@@ -9,8 +9,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// typesOfAWS are those of the schema that goformation ships, one for each type of resource and of what stands in one.
-var typesOfAWS = sync.OnceValue(func() map[string]any {
+// resourceDefinitions are those of the schema that goformation ships, one for each type of resource and of what stands in one.
+var resourceDefinitions = sync.OnceValue(func() map[string]any {
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema.CloudformationSchema))
 	if err != nil {
 		panic(err)
@@ -23,7 +23,7 @@ func needed(name string, into map[string]any) {
 	if _, there := into[name]; there {
 		return
 	}
-	into[name] = typesOfAWS()[name]
+	into[name] = resourceDefinitions()[name]
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
@@ -49,7 +49,7 @@ func schemaOf(kind string) (*jsonschema.Schema, error) {
 	if s, ok := schemas.Load(kind); ok {
 		return s.(*jsonschema.Schema), nil
 	}
-	if typesOfAWS()[kind] == nil {
+	if resourceDefinitions()[kind] == nil {
 		return nil, fmt.Errorf("there is no type %s", kind)
 	}
 	own := map[string]any{}

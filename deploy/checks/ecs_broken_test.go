@@ -31,6 +31,7 @@ func TestBrokenECSIsSeen(t *testing.T) {
 		{"services", "StopTimeout: 100", "StopTimeout: 121", "is given 121 s to stop"},
 		{"services", "Command: [worker]", "Command: [workers]", `no command "workers"`},
 		{"services", `"http://127.0.0.1:8080/health"`, `"http://127.0.0.1:8000/health"`, "is asked"},
+		{"services", "Retries: 10", "Retries: 3", "has every worker stopped"},
 		{"services", "PortMappings: [{ContainerPort: 8080}]", "PortMappings: [{ContainerPort: 8081}]", "listens elsewhere"},
 		{"services", "ExecutionRoleArn: !GetAtt Execution.Arn", "ExecutionRoleArn: !GetAtt Execution.Arn\n      TaskRoleArn: !GetAtt Execution.Arn", "the program has a role"},
 		{"services", "StartPeriod: 120", "StartPeriod: 120\n            Timeout: 5", "twice"},

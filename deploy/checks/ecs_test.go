@@ -189,6 +189,9 @@ func ecsTasks(t *testing.T, e *ecs, _ map[string]map[string]any) {
 		e.want(get(c.get("PortMappings"), 0, "ContainerPort") == port, "%s: listens elsewhere", c.at)
 		probe := fmt.Sprint(get(c.get("HealthCheck"), "Command"))
 		e.want(probe == fmt.Sprintf("[CMD closeout readyz --url http://127.0.0.1:%.0f/health]", port), "%s: is asked %s", c.at, probe)
+		every, _ := get(c.get("HealthCheck"), "Interval").(float64)
+		times, _ := get(c.get("HealthCheck"), "Retries").(float64)
+		e.want(command != "worker" || every*times >= 600, "%s: an outage of Redis has every worker stopped", c.at)
 		patience, _ := get(c.get("HealthCheck"), "Timeout").(float64)
 		e.want(patience > readyAsk(t).Seconds(), "%s: the probe is cut off after %v s", c.at, patience)
 	}
