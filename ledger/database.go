@@ -166,7 +166,6 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	adviseOnPooler(cfg)
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(postgresConns)
 	db.SetMaxIdleConns(postgresConns)
@@ -177,7 +176,12 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	var replica bool
 	err = db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int, current_setting('synchronous_commit'), current_setting('default_transaction_isolation'), pg_is_in_recovery()").
 		Scan(&version, &commit, &isolation, &replica)
+	if err == nil && cfg.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		err = tryPooler(ctx, db)
+	}
 	switch {
+	case isPooler(err):
+		err = errors.New("open ledger: a transaction pooler stands before this Postgres and does not know the statements that were prepared; add default_query_exec_mode=exec to the parameters of its URL")
 	case err != nil:
 		err = fmt.Errorf("open ledger: %w", err)
 	case version < 150000:
@@ -195,17 +199,34 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	return &database{DB: db}, nil
 }
 
-// adviseOnPooler lets a transaction pooler's complaint say what to do. A statement that pgx has prepared is known to one of the
-// pooler's connections, and the next transaction may run on another. Nothing is lost by it: the transaction fails.
-func adviseOnPooler(cfg *pgx.ConnConfig) {
-	const unknown, known = "26000", "42P05"
-	whole := cfg.OnPgError
-	cfg.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
-		if e.Code == unknown || e.Code == known {
-			e.Message += ": the ledger is reached through a transaction pooler; add default_query_exec_mode=exec to the parameters of its URL"
-		}
-		return whole(c, e)
+// tryPooler finds out whether a transaction pooler stands before the database that does not know what pgx prepares. One
+// connection asks something twice, and meanwhile another keeps the server's connection that first answered.
+func tryPooler(ctx context.Context, db *sql.DB) error {
+	one, err := db.Conn(ctx)
+	if err != nil {
+		return err
 	}
+	defer func() { _ = one.Close() }()
+	var n int
+	ask := func() error { return one.QueryRowContext(ctx, "SELECT 1").Scan(&n) }
+	if err := ask(); err != nil {
+		return err
+	}
+	other, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = other.Rollback() }()
+	if err := other.QueryRowContext(ctx, "SELECT 2").Scan(&n); err != nil {
+		return err
+	}
+	return ask()
+}
+
+// isPooler says whether an error is of a prepared statement that another connection has, or has not.
+func isPooler(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "26000" || e.Code == "42P05")
 }
 
 // migrate brings the schema up to date and says from which version to which.

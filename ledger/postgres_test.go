@@ -149,3 +149,19 @@ func TestPostgresThatCouldForgetAClaimIsRefused(t *testing.T) {
 		t.Errorf("a URL that can't be read: %v", err)
 	}
 }
+
+// TestRealPoolerIsRefusedInWords: without the parameter, what one connection has prepared another does not know, sooner or later.
+func TestRealPoolerIsRefusedInWords(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	pooled := servers.StartPgBouncer(t, pg).URL(pg.Database(t))
+	without, _, _ := strings.Cut(pooled, "&default_query_exec_mode")
+	for range 3 {
+		if _, err := open(t, without, nil); err == nil || !strings.Contains(err.Error(), "add default_query_exec_mode=exec") {
+			t.Errorf("without the parameter: %v", err)
+		}
+	}
+	if _, err := open(t, pooled, nil); err != nil {
+		t.Errorf("with the parameter: %v", err)
+	}
+}

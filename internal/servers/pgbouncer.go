@@ -20,8 +20,8 @@ type PgBouncer struct {
 	before *Postgres
 }
 
-// StartPgBouncer starts one before p, which ends with the test. It keeps few connections and hands them around, so that what a
-// session leaves behind is met by others.
+// StartPgBouncer starts one before p, which ends with the test. It has few connections for each database and hands them around, so
+// that what a session leaves behind is met by others, and keeps none that is idle: many tests share one Postgres.
 func StartPgBouncer(tb testing.TB, p *Postgres) *PgBouncer {
 	tb.Helper()
 	needed(tb)
@@ -48,7 +48,7 @@ func StartPgBouncer(tb testing.TB, p *Postgres) *PgBouncer {
 			"[databases]", "* = host=" + host + " port=" + port,
 			"[pgbouncer]", "listen_addr = 127.0.0.1", "listen_port = " + strconv.Itoa(own), "unix_socket_dir =",
 			"auth_type = trust", "auth_file = " + users, "pool_mode = transaction", "default_pool_size = 8", "max_client_conn = 500",
-			"server_round_robin = 1", "",
+			"server_idle_timeout = 1", "",
 		}, "\n"))
 		return &process{
 			tb: tb, name: "pgbouncer", quit: syscall.SIGTERM, // at once; what is under way is cut off
