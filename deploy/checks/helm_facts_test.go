@@ -101,7 +101,7 @@ func wrongPod(t *testing.T, p core.PodSpec) (wrong []string) {
 	for _, v := range p.Volumes {
 		volumes[v.Name] = true
 		say(v.HostPath != nil, "it sees the node's files")
-		say(v.Projected != nil && (v.Projected.DefaultMode == nil || *v.Projected.DefaultMode&0o007 != 0), "anybody may read its secrets")
+		say(v.Projected != nil && (v.Projected.DefaultMode == nil || *v.Projected.DefaultMode != 0o440), "anybody may read its secrets")
 	}
 	for _, c := range p.Containers {
 		s := c.SecurityContext
