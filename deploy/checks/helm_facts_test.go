@@ -74,12 +74,13 @@ func wrongIn(t *testing.T, docs []string) (wrong []string) {
 			say("the migration comes before its account %s is made", a)
 		}
 	}
-	for component, p := range pods(t, docs) {
+	templates := pods(t, docs)
+	for component, p := range templates {
 		for _, w := range wrongPod(t, p) {
 			say("%s: %s", component, w)
 		}
 	}
-	wrong = append(wrong, wrongGraces(t, pods(t, docs))...)
+	wrong = append(wrong, wrongGraces(t, templates)...)
 	return wrong
 }
 
