@@ -53,13 +53,18 @@ func project(t *testing.T, deploy string, more ...string) *types.Project {
 	return p
 }
 
-// each is each profile's project, by its profile.
+// each is each profile's project, by its profile, the broker's also with the example of an override.
 func each(t *testing.T) map[string]*types.Project {
 	t.Helper()
 	found := map[string]*types.Project{}
 	for profile := range profiles {
 		found[profile] = project(t, setUp(t, profile))
 	}
+	override, err := filepath.Abs(filepath.Join(root, "deploy/compose.override.example.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found["override"] = project(t, setUp(t, "broker"), override)
 	return found
 }
 
@@ -74,7 +79,7 @@ func kindOf(s types.ServiceConfig) string {
 func TestComposeStartsAProfile(t *testing.T) {
 	for profile, p := range each(t) {
 		t.Run(profile, func(t *testing.T) {
-			want := slices.Concat(profiles[profile], []string{"postgres", "redis"})
+			want := slices.Concat(profiles[strings.Replace(profile, "override", "broker", 1)], []string{"postgres", "redis"})
 			slices.Sort(want)
 			if got := slices.Sorted(maps.Keys(p.Services)); !slices.Equal(got, want) {
 				t.Errorf("it starts %q, want %q", got, want)
