@@ -83,8 +83,19 @@ func (c *Client) Positions(ctx context.Context, id string) ([]Position, error) {
 // OpenOrders reads every order that can still fill, with its legs below it. More than one page is read by going back
 // in time; orders of one instant overlap two pages, so none falls between them.
 func (c *Client) OpenOrders(ctx context.Context, id string) ([]Order, error) {
+	return c.orders(ctx, id, url.Values{"status": {"open"}})
+}
+
+// OrdersSince reads every order that was submitted after a time, whatever became of it, with its legs below it.
+func (c *Client) OrdersSince(ctx context.Context, id string, after time.Time) ([]Order, error) {
+	return c.orders(ctx, id, url.Values{"status": {"all"}, "after": {after.UTC().Format(time.RFC3339Nano)}})
+}
+
+func (c *Client) orders(ctx context.Context, id string, query url.Values) ([]Order, error) {
 	path := tradingPath(id) + "/orders"
-	query := url.Values{"status": {"open"}, "limit": {strconv.Itoa(orderPage)}, "nested": {"true"}, "direction": {"desc"}}
+	query.Set("limit", strconv.Itoa(orderPage))
+	query.Set("nested", "true")
+	query.Set("direction", "desc")
 	var all []Order
 	seen := map[string]bool{}
 	for range mostPages {

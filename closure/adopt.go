@@ -27,6 +27,10 @@ func Adopted(at time.Time, actor, why string, a Adoption) Change {
 	return adoption(kAdopt, at, actor, why, a)
 }
 
+// leap is how far a reconciliation moves a row's version: beyond any that the lost time can have reached, so that no task of
+// then is newer than the row, which would stop it. A version moves by one with each look.
+const leap = 1_000_000
+
 // Reconciled takes in what this service did at the broker after the moment to which the ledger was restored. It gives the row
 // a new version and token in any case, so that no task of the lost time is this row's. A closure that stopped because its
 // ledger went back goes on.
@@ -35,7 +39,7 @@ func Reconciled(at time.Time, actor, why string, a Adoption) Change {
 }
 
 func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
-	found := []map[string]any{}
+	found, settled := []map[string]any{}, []map[string]any{}
 	sum, payouts, others := decimal.Zero, 0, 0
 	for _, i := range a.Found {
 		d := map[string]any{"kind": i.Kind, "broker_id": i.BrokerID, "status": i.Finished}
@@ -48,6 +52,9 @@ func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
 		}
 		found = append(found, d)
 	}
+	for _, i := range a.Settled {
+		settled = append(settled, map[string]any{"intent": i.ID, "kind": i.Kind, "intent_state": i.State, "broker_id": i.BrokerID, "status": i.Finished})
+	}
 	var words []string
 	if payouts > 0 {
 		words = append(words, fmt.Sprintf("%s of $%s", Count(payouts, "payout"), USD(sum)))
@@ -55,13 +62,16 @@ func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
 	if others > 0 {
 		words = append(words, Count(others, "other instruction"))
 	}
+	if len(settled) > 0 {
+		words = append(words, "what became of "+Count(len(settled), "known instruction"))
+	}
 	text := "nothing was found at the broker that the ledger lacks"
 	if len(words) > 0 {
 		text = "adopted from the broker: " + strings.Join(words, " and ")
 	}
 	return Change{
 		kind: kind, at: at, actor: actor, text: text + ": " + why, adoption: &a,
-		detail: map[string]any{"reason": why, "adopted": found},
+		detail: map[string]any{"reason": why, "adopted": found, "settled": settled},
 	}
 }
 
@@ -78,14 +88,11 @@ func (c *Closure) adopt(ch Change) error {
 	if c.State.Ended() {
 		return &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s, and takes in nothing any more", c.State)}
 	}
-	for _, i := range ch.adoption.Found {
-		if i.Kind != TransferIntent {
-			continue
-		}
+	if len(ch.adoption.Found) > 0 {
 		c.freshLimit()
 		c.Memo.ExcessSince, c.Memo.Excess = time.Time{}, ""
-		c.Memo.Paid, c.Memo.CameBack = USD(ch.adoption.Paid), ch.adoption.CameBack
 	}
+	c.Memo.Paid, c.Memo.CameBack = USD(ch.adoption.Paid), ch.adoption.CameBack
 	switch {
 	case c.State == Running:
 		c.move(ch.at)
@@ -94,6 +101,10 @@ func (c *Closure) adopt(ch Change) error {
 	default:
 		c.Version++
 		c.Token, c.NotedRetries = "", 0
+	}
+	if ch.kind == kReconcile {
+		c.Version += leap
+		c.Memo.Reconciled = c.Version
 	}
 	return nil
 }

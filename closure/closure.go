@@ -112,6 +112,8 @@ type Memo struct {
 	// is not known.
 	Worth string `json:"worth,omitempty"`
 	OnWay string `json:"on_way,omitempty"`
+	// Reconciled is the version that the last reconciliation after a restore made; 0: there was none.
+	Reconciled int64 `json:"reconciled,omitempty"`
 	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.
 	HeldReason Reason `json:"held_reason,omitempty"`
 	HeldWhy    string `json:"held_why,omitempty"`

@@ -26,6 +26,7 @@ func TestWhatTheLedgerLacksIsFound(t *testing.T) {
 		"NotWhatWasListedAtAClaim": {func(b *Books) { b.Intents = ours(b, closure.IntentSent, "u", "t") }, nil},
 		"NotWhatAnUnknownOneMayBe": {func(b *Books) { b.Intents = ours(b, closure.IntentSending, "") }, nil},
 		"NotWhatAGivenUpOneMayBe":  {func(b *Books) { b.Intents = ours(b, closure.IntentVoid, "") }, nil},
+		"NotWhatWasPaidByHand":     {func(b *Books) { b.Memo.ByHand = []closure.HandPaid{{Amount: dollars("900")}} }, nil},
 		"ButWhatARefusedOneCantBe": {func(b *Books) { b.Intents = ours(b, closure.IntentRefused, "") }, []string{"t"}},
 		"ASecondOneIsNotTheUnknown's": {func(b *Books) {
 			b.Intents, b.Transfers = ours(b, closure.IntentSending, ""), append(b.Transfers, b.out("t2"))
@@ -35,7 +36,7 @@ func TestWhatTheLedgerLacksIsFound(t *testing.T) {
 		b.Transfers = []alpaca.Transfer{b.out("t")}
 		tc.change(&b)
 		var got []string
-		for _, f := range LostTransfers(closure.Closure{RelationshipID: "bank"}, b.Intents, b.Transfers, b.Now.Add(-time.Hour)) {
+		for _, f := range LostTransfers(closure.Closure{RelationshipID: "bank", Memo: b.Memo}, b.Intents, b.Transfers, b.Now.Add(-time.Hour)) {
 			got = append(got, f.ID)
 		}
 		if !slices.Equal(got, tc.want) {
@@ -59,7 +60,7 @@ func TestAnAdoptedPayoutCountsAndIsNoBase(t *testing.T) {
 	b := reading()
 	paid := b.out("t")
 	b.Transfers = []alpaca.Transfer{paid}
-	b.Intents = []closure.Intent{FoundTransfer(paid, b.Calendar, b.Now, "found")}
+	b.Intents = []closure.Intent{FoundTransfer("account", paid, b.Calendar, b.Now, "found")}
 	if _, ok := b.base(); ok {
 		t.Error("it is a base, though nobody read the cash")
 	}

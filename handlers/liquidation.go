@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shopspring/decimal"
-
 	"closeout/alpaca"
 	"closeout/closure"
 )
@@ -123,15 +121,9 @@ func (v *Visit) finish(i closure.Intent, order alpaca.Order, text string) {
 		}
 		return
 	}
-	i.Finished = strings.ToLower(order.Status)
-	i.FilledQty = order.FilledQty.NullDecimal
+	i = finished(i, order)
 	detail := map[string]any{"status": i.Finished, "symbol": order.Symbol}
-	if order.FilledQty.Valid && order.FilledAvgPrice.Valid {
-		p := order.FilledQty.Decimal.Mul(order.FilledAvgPrice.Decimal).Mul(alpaca.Multiplier(order.AssetClass))
-		if strings.EqualFold(order.Side, "buy") {
-			p = p.Neg()
-		}
-		i.Proceeds = decimal.NewNullDecimal(p)
+	if i.Proceeds.Valid {
 		detail["filled_qty"], detail["filled_avg_price"] = order.FilledQty.Decimal.String(), order.FilledAvgPrice.Decimal.String()
 	}
 	if text == "" {

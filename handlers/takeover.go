@@ -199,10 +199,10 @@ func (t *Takeovers) unread(ctx context.Context, err error) (Taken, error) {
 const origin = "made by the earlier system"
 
 // adoption is what was found, as the ledger takes it in beside the intents that are there.
-func (t *Takeovers) adoption(intents []closure.Intent, found, all []alpaca.Transfer) closure.Adoption {
+func (t *Takeovers) adoption(account string, intents []closure.Intent, found, all []alpaca.Transfer) closure.Adoption {
 	var a closure.Adoption
 	for _, tr := range found {
-		a.Found = append(a.Found, FoundTransfer(tr, t.Calendar(), t.Clock.Now(), origin))
+		a.Found = append(a.Found, FoundTransfer(account, tr, t.Calendar(), t.Clock.Now(), origin))
 	}
 	a.Paid, a.CameBack = PaidOut(slices.Concat(intents, a.Found), all)
 	return a
@@ -245,7 +245,7 @@ func (t *Takeovers) wish(a legacy.Account, s shown) ledger.Takeover {
 		w.Detail["asked_at"] = at.Format(time.RFC3339)
 	}
 	if len(s.found) > 0 {
-		w.Changes = append(w.Changes, closure.Adopted(t.Clock.Now(), t.Actor, origin, t.adoption(nil, s.found, s.transfers)))
+		w.Changes = append(w.Changes, closure.Adopted(t.Clock.Now(), t.Actor, origin, t.adoption(a.ID, nil, s.found, s.transfers)))
 	}
 	return w
 }
@@ -302,7 +302,7 @@ func (t *Takeovers) record(ctx context.Context, a legacy.Account, acct alpaca.Ac
 	w := t.wish(a, s)
 	now := time.Now()
 	w.Over = closure.TakenOver{At: t.Clock.At(now), Wall: now.Round(0).UTC(), Told: told}
-	paid, _ := PaidOut(t.adoption(nil, s.found, all).Found, all)
+	paid, _ := PaidOut(t.adoption(a.ID, nil, s.found, all).Found, all)
 	w.Changes = append(w.Changes, closure.Looked(t.Clock.Now(), closure.Done("the account was closed at the broker before the takeover; paid out "+usd(paid)), closure.Look{}, nil))
 	return t.write(ctx, a, w, out)
 }
@@ -354,7 +354,7 @@ func (t *Takeovers) again(ctx context.Context, c closure.Closure, a legacy.Accou
 		if len(found) == 0 {
 			return closure.Change{}, errNoneLate
 		}
-		return closure.Adopted(t.Clock.Now(), t.Actor, origin+", listed late", t.adoption(intents, found, all)), nil
+		return closure.Adopted(t.Clock.Now(), t.Actor, origin+", listed late", t.adoption(c.AccountID, intents, found, all)), nil
 	})
 	if errors.Is(err, errNoneLate) {
 		out.Closure, out.Fate, out.Adopted = c, HaveIt, 0

@@ -99,7 +99,11 @@ func (v *Visit) reconcile(a alpaca.TradingAccount) closure.Outcome {
 			return closure.Done("the account is closed; paid out " + v.paid())
 		}
 	}
-	why := "the account was closed at the broker by someone else; reconciled, paid out " + v.paid()
+	by := "was closed at the broker by someone else"
+	if v.Closure.Memo.Reconciled != 0 { // the ledger can't know
+		by = "is closed at the broker, by this service in the time that the restored ledger lost or by someone else"
+	}
+	why := "the account " + by + "; reconciled, paid out " + v.paid()
 	if a.Cash.Valid && !closure.Cents(a.Cash.Decimal).IsZero() {
 		why += "; the closed account still shows " + usd(a.Cash.Decimal) + " of cash"
 	}

@@ -51,7 +51,8 @@ func ParseAccountStatus(s string) (*AccountStatus, error) {
 type statusColumn struct {
 	name        string // for people: table.column
 	read, write string
-	hidden      bool // row level security applies to our role and may hide rows
+	pending     string // accounts that say pending_closure and have no open closure; of an environment, at most so many
+	hidden      bool   // row level security applies to our role and may hide rows
 }
 
 // find looks the table and its columns up and refuses, all at once, what could not work.
@@ -79,6 +80,9 @@ func (a *AccountStatus) find(ctx context.Context, db *database) (*statusColumn, 
 	key, col := pgx.Identifier{a.Key}.Sanitize(), pgx.Identifier{a.Column}.Sanitize()
 	where := " WHERE " + key + " = CAST($1 AS " + keyType + ")"
 	c.read = "SELECT CAST(" + col + " AS text) FROM " + table + where + " FOR UPDATE"
+	c.pending = "SELECT CAST(t." + key + " AS text) FROM " + table + " t WHERE CAST(t." + col + " AS text) = '" + pendingClosure + "'" +
+		" AND NOT EXISTS (SELECT 1 FROM closeout.closures c WHERE c.account_id = CAST(t." + key + " AS text) AND c.environment = $1" +
+		" AND c.state NOT IN ('closed', 'canceled')) ORDER BY 1 LIMIT $2"
 	c.write = "UPDATE " + table + " SET " + col + " = CAST($2 AS " + statusType + ")" + where
 	if err := c.try(ctx, db); err != nil {
 		return nil, fmt.Errorf("account status: a row of %s can't be read and locked: %w", a.Table, err)

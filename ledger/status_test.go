@@ -121,6 +121,13 @@ func TestAccountStatus(t *testing.T) {
 			a.says("a", "closed")
 			a.told(c, "account_status", `set to "closed"`)
 		},
+		"NamesTheAccountsWhoseClosureIsLost": func(a *app) {
+			mustExec(t, a.db, "UPDATE public.user_onboarding SET status = 'pending_closure' WHERE alpaca_account_id = 'b'")
+			a.create("a")
+			if lost, err := a.l.PendingWithout(a.Context(), 10); err != nil || len(lost) != 1 || lost[0] != "b" {
+				a.Errorf("%q, %v", lost, err)
+			}
+		},
 		"IsRestoredByCancel": func(a *app) {
 			c := a.create("b")
 			a.says("b", "pending_closure")

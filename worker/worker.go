@@ -33,6 +33,9 @@ type Options struct {
 	// warns of is logged. Nil: this Redis needs no question.
 	Fit func(ctx context.Context) (warnings []string, err error)
 
+	// Memory is asked before Asynq starts and by each sweep whether the ledger went back; then no worker starts. Nil: nobody looks.
+	Memory *Memory
+
 	// Forget removes up to limit remembered requests and sessions whose time is over, and says how many. Each sweep ends with it.
 	// Nil: nobody does.
 	Forget func(ctx context.Context, limit int) (int, error)
@@ -154,6 +157,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := fit(ctx, o); err != nil || ctx.Err() != nil {
 		return err
 	}
+	if err := whole(ctx, o); err != nil || ctx.Err() != nil {
+		return err
+	}
 	o.Redis.AddHook(p)
 	p.tried.Store(time.Now().UnixNano())
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -228,6 +234,30 @@ func fit(ctx context.Context, o Options) error {
 	}
 }
 
+// whole waits until it is known that the ledger did not go back. One that did ends the start: what it lost may be sent again.
+func whole(ctx context.Context, o Options) error {
+	if o.Memory == nil {
+		return nil
+	}
+	for wait, said := time.Second, ""; ; wait = min(2*wait, 10*time.Second) {
+		err := o.Memory.Check(ctx)
+		if err == nil || errors.Is(err, ErrLedgerWentBack) {
+			return err
+		}
+		if err.Error() != said && ctx.Err() == nil {
+			said = err.Error()
+			o.Log.WithError(err).Warn("waiting to know whether the ledger went back")
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
 // lastMoment is what a visit that was cut short gets to write down what it did: enough for the broker's usual answer to an
 // instruction on the wire, which is unknown otherwise.
 const lastMoment = 5 * time.Second
@@ -281,6 +311,11 @@ func every(ctx context.Context, d time.Duration, do func()) {
 func sweep(ctx context.Context, o Options) {
 	if err := tasks.Register(ctx, o.Redis); err != nil && ctx.Err() == nil {
 		o.Log.WithError(err).Warn("the queues may not be listed in Asynq's console")
+	}
+	if o.Memory != nil { // before anything is made due: of a ledger that went back nothing may be sent
+		if err := o.Memory.round(ctx); err != nil && ctx.Err() == nil {
+			o.Log.WithError(err).Warn("whether the ledger went back is not known; the next sweep asks again")
+		}
 	}
 	began := time.Now()
 	s, err := o.Runner.Sweep(ctx)

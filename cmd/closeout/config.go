@@ -75,14 +75,19 @@ func (q queueStore) options(e encryption, bad *complaints) *redis.UniversalOptio
 		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
 		return nil
 	}
-	o, err := parseRedis(q.RedisURL)
+	return redisAt("CLOSEOUT_REDIS_URL", q.RedisURL, e, bad)
+}
+
+// redisAt says how to reach the Redis that a setting names; nil where that is not known.
+func redisAt(setting, address string, e encryption, bad *complaints) *redis.UniversalOptions {
+	o, err := parseRedis(address)
 	if err != nil {
-		bad.add("CLOSEOUT_REDIS_URL", "%v", err)
+		bad.add(setting, "%v", err)
 		return nil
 	}
 	switch {
 	case e.clear(plainRedis, redisHosts(o)):
-		bad.add("CLOSEOUT_REDIS_URL", "would go over the network unencrypted: write rediss and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+		bad.add(setting, "would go over the network unencrypted: write rediss and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
 	case (o.MasterName != "" || o.IsClusterMode) && o.TLSConfig == nil && !slices.Contains(e.Plaintext, plainRedis):
 		keepIn(o)
 	}
@@ -150,6 +155,7 @@ type settings struct {
 	log    *logrus.Logger
 	traces tracing
 	told   func(statement string, alone bool) // of each round trip to the ledger; nil: nobody is
+	asIs   bool                               // the ledger's schema is left as it is
 }
 
 func (c common) check(bad *complaints) settings {

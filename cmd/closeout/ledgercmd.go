@@ -13,6 +13,8 @@ import (
 
 type ledgerCmd struct {
 	Verify ledgerVerifyCmd `cmd:"" help:"Walk along every closure's history and name each event that was changed, is missing or too many, or that the closure's phase or state does not follow from. Exit status 1 if any is."`
+
+	Reconcile ledgerReconcileCmd `cmd:"" help:"After the ledger was restored to an earlier moment: take in what the broker shows since then, before anything may be sent; without --apply it only says what that would be."`
 }
 
 type ledgerVerifyCmd struct {

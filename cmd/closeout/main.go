@@ -25,7 +25,7 @@ type cli struct {
 	Initiate  initiateCmd      `cmd:"" help:"Ask a server to close accounts."`
 	Keys      keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Monitor   monitorCmd       `cmd:"" help:"Look at the service and mend it, by the ledger and Redis themselves."`
-	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories."`
+	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories; reconcile a restored one with the broker."`
 	Import    importCmd        `cmd:"" help:"Take over closures from the system before this one."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
 	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`

@@ -55,7 +55,7 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
 	}
-	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, Told: s.told}); err != nil {
+	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, AsIs: s.asIs, Told: s.told}); err != nil {
 		return nil, err
 	}
 	var flush func()
@@ -221,7 +221,7 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 	return worker.Options{
 		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
-		Patrol: patrol,
+		Patrol: patrol, Memory: &worker.Memory{Ledger: p.ledger, Queue: p.queue, Log: p.log},
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
 			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,

@@ -27,9 +27,19 @@ type Evidence struct {
 	Quiet time.Time
 	// Slack is by how much the clocks of workers and broker may differ, in business time. Zero means two minutes.
 	Slack time.Duration
+	// LostTimes are those that a restore of the ledger lost: from the moment it was restored to until it was reconciled. An order of
+	// others that was cancelled then, or the account that was closed, has no intent any more; payouts and orders must have.
+	LostTimes []Span
 	// Unknown is how long an instruction's outcome may stay unknown, in business time: deadline, quarantine and the looks
 	// after it. Zero means forty minutes.
 	Unknown time.Duration
+}
+
+// Span is a stretch of business time.
+type Span struct{ From, To time.Time }
+
+func (a *audit) lost(at time.Time) bool {
+	return slices.ContainsFunc(a.LostTimes, func(s Span) bool { return !at.Before(s.From.Add(-a.Slack)) && !at.After(s.To) })
 }
 
 // Kind is a kind of finding. Each has a test in which it is found.
@@ -91,6 +101,7 @@ func (f Finding) String() string {
 const (
 	ForeignAdopted = "a withdrawal by the customer of the same sum, in the minutes of a lost answer, was taken for ours"
 	Crossed        = "a withdrawal by the customer crossed a payout on its way, and the broker took both"
+	OfLostTime     = "a cancellation or a closing of the time that a restored ledger lost"
 	LandedAtGate   = "something landed in the account between the gate's read and the closing"
 )
 

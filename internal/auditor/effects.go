@@ -157,11 +157,15 @@ func (a *audit) orders(id string) {
 		case "order":
 			a.order(id, acct, n, byClient)
 		case "cancel":
-			if !cancels[e.Key] {
+			if !cancels[e.Key] && a.lost(e.At) {
+				a.Tolerated[OfLostTime]++
+			} else if !cancels[e.Key] {
 				a.found(UnwantedCancel, "", id, "%s", e.Key)
 			}
 		case "close":
-			if !closes {
+			if !closes && a.lost(e.At) {
+				a.Tolerated[OfLostTime]++
+			} else if !closes {
 				a.found(UnwantedClosing, "", id, "at %s", e.At)
 			}
 		case "transfer":

@@ -17,6 +17,7 @@ var (
 	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
 	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	restoring = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse)$", ""}
 	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 )
@@ -60,7 +61,7 @@ var guards = []guard{
 		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond|the closing was asked for while",
 	},
 	{"only a running row is claimed", []cut{{
-		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kClaim {",
+		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
 	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
 			return err
@@ -239,4 +240,7 @@ var guards = []guard{
 	{"nobody without a group", []cut{{"signin/oidc.go", `	return "", errNoRole`, "	_ = errNoRole\n	return Viewer, nil"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/none_of_the_groups"},
 	{"an address that nobody verified is no name", []cut{{"signin/oidc.go", "c.Verified != nil && bool(*c.Verified) && strings", "strings"}}, entering, "FAIL: TestPeopleSignInByTheirProvider/a_chosen_address"},
 	{"asynqmon shows no token", []cut{{"console/monitoring.go", `realTask.ReplaceAll(a.body.Bytes(), []byte("$1.$2"))`, "a.body.Bytes()"}}, entering, "is shown in"},
+	{"what the broker has is adopted after a restore", []cut{{"handlers/reconcile.go", "closure.Adoption{Found: slices.Concat(out.Payouts, out.Orders), Settled: out.Settled}", "closure.Adoption{Settled: out.Settled}"}}, restoring, "a payout that no intent wanted"},
+	{"a reconciliation waits for the quarantine", []cut{{"handlers/reconcile.go", "time.NewTimer(r.Timing.Quarantine)", "time.NewTimer(0)"}}, restoring, "it took in 1"},
+	{"a reconciled row is beyond the lost time's tasks", []cut{{"closure/adopt.go", "		c.Version += leap\n", ""}}, restoring, "a task of the lost time after the reconciliation"},
 }
