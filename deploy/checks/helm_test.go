@@ -77,7 +77,7 @@ func renderChart(t *testing.T, vals map[string]any, skipSchema bool) (map[string
 	if err != nil {
 		return nil, err
 	}
-	files, err := templates.Engine{Strict: !skipSchema}.Render(c, all)
+	files, err := templates.Engine{Strict: !skipSchema}.RenderWithContext(t.Context(), c, all)
 	if err != nil {
 		return nil, err
 	}
