@@ -74,12 +74,13 @@ func wrongIn(t *testing.T, docs []string) (wrong []string) {
 			say("the migration comes before its account %s is made", a)
 		}
 	}
-	for component, p := range pods(t, docs) {
+	templates := pods(t, docs)
+	for component, p := range templates {
 		for _, w := range wrongPod(t, p) {
 			say("%s: %s", component, w)
 		}
 	}
-	wrong = append(wrong, wrongGraces(t, pods(t, docs))...)
+	wrong = append(wrong, wrongGraces(t, templates)...)
 	return wrong
 }
 
@@ -101,7 +102,7 @@ func wrongPod(t *testing.T, p core.PodSpec) (wrong []string) {
 	for _, v := range p.Volumes {
 		volumes[v.Name] = true
 		say(v.HostPath != nil, "it sees the node's files")
-		say(v.Projected != nil && (v.Projected.DefaultMode == nil || *v.Projected.DefaultMode&0o007 != 0), "anybody may read its secrets")
+		say(v.Projected != nil && (v.Projected.DefaultMode == nil || *v.Projected.DefaultMode != 0o440), "anybody may read its secrets")
 	}
 	for _, c := range p.Containers {
 		s := c.SecurityContext

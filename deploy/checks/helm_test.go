@@ -15,7 +15,7 @@ import (
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
-	"helm.sh/helm/v4/pkg/engine"
+	templates "helm.sh/helm/v4/pkg/engine"
 	"sigs.k8s.io/yaml"
 )
 
@@ -77,7 +77,7 @@ func renderChart(t *testing.T, vals map[string]any, skipSchema bool) (map[string
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Engine{Strict: !skipSchema}.Render(c, all)
+	files, err := templates.Engine{Strict: !skipSchema}.RenderWithContext(t.Context(), c, all)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -67,9 +68,15 @@ func decoded(t *testing.T, doc string) (any, error) {
 	return tree, definition(t, file, of.APIVersion).Validate(tree)
 }
 
+// compiled are the definitions that were read already, by their files.
+var compiled sync.Map
+
 // definition is what a CustomResourceDefinition demands of one version, made strict.
 func definition(t *testing.T, file, apiVersion string) *jsonschema.Schema {
 	t.Helper()
+	if made, ok := compiled.Load(file); ok {
+		return made.(*jsonschema.Schema)
+	}
 	var crd struct {
 		Spec struct {
 			Group    string `json:"group"`
@@ -97,6 +104,7 @@ func definition(t *testing.T, file, apiVersion string) *jsonschema.Schema {
 		if err != nil {
 			t.Fatal(err)
 		}
+		compiled.Store(file, s)
 		return s
 	}
 	t.Fatalf("%s defines no %s", file, apiVersion)

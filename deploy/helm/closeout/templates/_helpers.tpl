@@ -147,5 +147,5 @@ volumes:
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) }}{{ fail "ingress.host must be given" }}{{ end }}
 {{- if and .Values.ingress.enabled (get .Values.settings "CLOSEOUT_PUBLIC_URL") }}{{ fail "settings.CLOSEOUT_PUBLIC_URL is given, and so is ingress.host, which makes it: give one of them" }}{{ end }}
-{{- if and (has "CLOSEOUT_OPERATORS" .Values.secret.optional) (not .Values.ingress.enabled) (not (get .Values.settings "CLOSEOUT_PUBLIC_URL")) }}{{ fail "settings.CLOSEOUT_PUBLIC_URL must be given where people sign in and ingress is not enabled" }}{{ end }}
+{{- if and (contains "CLOSEOUT_OPERATORS" (include "closeout.secrets" (dict "root" . "component" "server"))) (not .Values.ingress.enabled) (not (get .Values.settings "CLOSEOUT_PUBLIC_URL")) }}{{ fail "settings.CLOSEOUT_PUBLIC_URL must be given where people sign in and ingress is not enabled" }}{{ end }}
 {{- end }}
