@@ -49,6 +49,11 @@ pages: ## How long the console's pages take over 100,000 closures, on SQLite and
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
 
+.PHONY: bench
+bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
+
 .PHONY: images
 images: ## Make the README's pictures of the console anew
 	@scripts/need.sh
@@ -58,6 +63,12 @@ images: ## Make the README's pictures of the console anew
 batch: ## A batch of 10,000 accounts on real servers: a dry run, the start, and each closure to its end (BATCH=n); a day takes 120 s
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBatch$$' -v ./cmd/closeout -args -batch $(or $(BATCH),10000)
+
+.PHONY: released
+released: ## Write down what the release RELEASE=x.y.z asks its databases and leaves behind, once, for all later ones to live with
+	@scripts/need.sh
+	go test -count=1 -timeout 30m -run '^(TestSQLite|TestPostgres)$$/.*' ./ledger -args -release $(RELEASE)
+	go test -count=1 -timeout 30m -run '^TestAReleasedVersionsHistoryGoesOn$$' ./handlers -args -release $(RELEASE)
 
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name

@@ -32,6 +32,23 @@ type NotAllowedError struct {
 
 func (e *NotAllowedError) Error() string { return fmt.Sprintf("cannot %s: %s", e.Command, e.Why) }
 
+// Commanded refuses a command for what only a newer version can deal with; nil: it may be applied.
+func (ch Change) Commanded(c Closure, intents []Intent) error {
+	if what := Newer(c, intents...); what != "" {
+		return newer(c, ch.kind, what)
+	}
+	return nil
+}
+
+// newer is the answer to a change of what a newer version has written: to whoever asked for it in words.
+func newer(c Closure, kind, what string) error {
+	switch kind {
+	case kCancel, kPause, kResume, kResolve, kWake:
+		return fmt.Errorf("%w: %w", ErrNewer, &NotAllowedError{kind, c.State, "a newer version of the service has taken it up (it has " + what + "); ask a server of that version"})
+	}
+	return fmt.Errorf("%w: it has %s", ErrNewer, what)
+}
+
 // Change is one thing that happens to a closure. Make one with the functions below.
 type Change struct {
 	kind    string
@@ -49,6 +66,7 @@ type Change struct {
 
 	resolution Resolution
 	settled    *Intent
+	adoption   *Adoption
 }
 
 // With attaches what the event of this change shall hold beside its line: already free of secrets and personal data.
@@ -70,7 +88,7 @@ const Worker = "worker"
 const (
 	kLook, kClaim, kError, kCrash, kWentBack, kReissue = "look", "claim", "error", "crash", "ledger_went_back", "reissue"
 	kCancel, kPause, kResume, kWake, kHasten           = "cancel", "pause", "resume", "wake", "hasten"
-	kResolve                                           = "resolve"
+	kResolve, kAdopt, kReconcile                       = "resolve", "adopted", "reconciled"
 )
 
 // Looked is the end of a visit. memo, if not nil, replaces the closure's.
@@ -135,12 +153,15 @@ func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor:
 
 // Apply is the only place where a closure changes. It returns the closure as it is afterwards, with the next version
 // where it moved (the ledger gives each new version its token), and the event to append: nil for a look that found
-// nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve and cancel; what is refused changes nothing.
+// nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve, cancel and adoptions; what is refused changes nothing.
 func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	before := c
+	if what := Newer(c); what != "" {
+		return before, nil, newer(c, ch.kind, what)
+	}
 	c.UpdatedAt = ch.at
 	ev := &Event{Kind: ch.kind, At: ch.at, Actor: ch.actor, Text: ch.text, Detail: ch.detail}
-	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
+	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
 		if ch.kind == kPause || ch.kind == kWake {
 			done := map[string]string{kPause: "paused", kWake: "woken"}[ch.kind]
 			return before, nil, &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a running one can be %s", c.State, done)}
@@ -187,6 +208,8 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 		c.dieIfWornOut(ch.at)
 	case kCancel, kPause, kResume, kResolve:
 		err = c.command(ch)
+	case kAdopt, kReconcile:
+		err = c.adopt(ch)
 	case kWake:
 		if c.DueAt.After(ch.at) {
 			c.move(ch.at)
@@ -201,7 +224,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	if err != nil {
 		return before, nil, err
 	}
-	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel {
+	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
 		ev.Kind = string(c.State)
 		if ch.kind == kError || ch.kind == kCrash || ch.kind == kReissue {
 			ev.Text = c.Why

@@ -2,6 +2,7 @@ package closure
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -18,6 +19,9 @@ const (
 	CloseIntent    IntentKind = "close"
 )
 
+// IntentKinds are all of them.
+var IntentKinds = []IntentKind{CancelIntent, OrderIntent, TransferIntent, CloseIntent}
+
 // IntentState says what is known of an intent's outcome.
 type IntentState string
 
@@ -29,6 +33,9 @@ const (
 	IntentVoid    IntentState = "void"    // given up: two lists after the quarantine lacked it
 	IntentLate    IntentState = "late"    // void, and then the broker turned out to have taken it
 )
+
+// IntentStates are all of them.
+var IntentStates = []IntentState{IntentSending, IntentSent, IntentRefused, IntentVoid, IntentLate}
 
 // Intent is one instruction to the broker, written down before it is sent.
 type Intent struct {
@@ -46,7 +53,7 @@ type Intent struct {
 	Request        json.RawMessage // method, path and body, sent byte for byte
 	Amount         decimal.NullDecimal
 	RelationshipID string
-	BankingDay     string
+	BankingDay     string // of an adopted transfer that is not the day's first, with its number behind it: see Day
 	CashBefore     decimal.NullDecimal
 	Quiet          bool              // the account was quiet when it was claimed: cash_before can be believed
 	Listed         map[string]string // transfer or activity id → status, as the broker listed them at the claim
@@ -66,6 +73,12 @@ type Intent struct {
 // Unknown says whether the intent's outcome is not known at the machine time now.
 func (i Intent) Unknown(now time.Time) bool {
 	return i.State == IntentSending && now.After(i.Deadline)
+}
+
+// Day is the banking day of a transfer, "2006-01-02".
+func (i Intent) Day() string {
+	day, _, _ := strings.Cut(i.BankingDay, " ")
+	return day
 }
 
 // Irreversible says whether the intent, as far as anyone knows, did or may still do what can't be taken back. A cancelled

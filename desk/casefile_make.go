@@ -148,7 +148,7 @@ func instructionOf(i closure.Intent, operator bool, see func(string) string) Ins
 		Body         struct{ Symbol, Side, Qty string }
 	}
 	if json.Unmarshal(i.Request, &asked) == nil {
-		out.Asks = see(asked.Method + " " + asked.Path)
+		out.Asks = see(strings.TrimSpace(asked.Method + " " + asked.Path)) // an adopted one was asked for by nobody here
 		out.Symbol, out.Side, out.Qty = asked.Body.Symbol, asked.Body.Side, asked.Body.Qty
 	}
 	if i.Status != 0 {

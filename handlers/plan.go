@@ -80,6 +80,9 @@ func (b Books) plan() plan {
 
 // unknowns deals with intents whose outcome is not certain: nothing is paid while there is one.
 func (b Books) unknowns() (plan, bool) {
+	if p, ok := b.takenOver(); ok {
+		return p, true
+	}
 	var sending bool
 	for _, i := range b.Intents {
 		switch i.State {
@@ -104,6 +107,16 @@ func (b Books) unknowns() (plan, bool) {
 		}
 	}
 	return plan{}, false
+}
+
+// takenOver waits until the last payout that an earlier system may have asked for is in the list, as every unknown one is waited
+// for: until then nothing is paid, and no account is empty.
+func (b Books) takenOver() (plan, bool) {
+	t := b.Memo.TakenOver
+	if t == nil || b.Asked.After(t.Wall.Add(b.Timing.Quarantine)) {
+		return plan{}, false
+	}
+	return plan{do: planQuarantine, intent: closure.Intent{Deadline: t.Wall}, why: "a payout that the earlier system asked for last may not be listed yet"}, true
 }
 
 func (b Books) unknown(i closure.Intent) plan {
@@ -207,6 +220,12 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 			return b.tomorrow(next, cash)
 		}
 	}
+	if t := b.Memo.TakenOver; t != nil { // as if it had asked for a payout at that very moment
+		if next := b.nextPayout(closure.Intent{BankingDay: string(b.Calendar.BankingDay(t.At)), ClaimedAt: t.At}); next.After(b.Now) {
+			next = next.Add(time.Minute)
+			return waitFor(closure.WaitUntil(next, closure.DayLimitUsed, fmt.Sprintf("%s is left; the banking day of the takeover is the earlier system's, the next payout may go %s", usd(cash), newYork(next))))
+		}
+	}
 	for _, t := range b.Transfers {
 		if f, _ := t.Fate(); t.Outgoing() && f != alpaca.Failed && b.Calendar.BankingDay(t.CreatedAt) == day {
 			rest = rest.Sub(t.Amount.Decimal)
@@ -231,7 +250,7 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 // nextPayout is when another payout may follow a claim. It keeps its banking day, void or not, and its calendar day:
 // whichever of the two the broker counts by, one a day.
 func (b Books) nextPayout(i closure.Intent) time.Time {
-	banking := b.Calendar.BankingDayStart(b.Calendar.NextBanking(calendar.Date(i.BankingDay)))
+	banking := b.Calendar.BankingDayStart(b.Calendar.NextBanking(calendar.Date(i.Day())))
 	if day := calendar.DateOf(i.ClaimedAt).AddDays(1).Time(); day.After(banking) {
 		return day
 	}

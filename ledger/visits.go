@@ -216,6 +216,9 @@ func (l *Ledger) command(
 		return c, err
 	}
 	ch, err := decide(c, is)
+	if err == nil {
+		err = ch.Commanded(c, is)
+	}
 	if err != nil {
 		return c, err
 	}
@@ -235,6 +238,10 @@ func (l *Ledger) command(
 		if err != nil {
 			return next, err
 		}
+	}
+	found, settled := ch.Adoption()
+	if err := adopt(ctx, tx, next, found, settled, is); err != nil {
+		return next, err
 	}
 	if c.State == closure.Failed && ch.SeesLate() {
 		if _, err := tx.ExecContext(ctx, "UPDATE closeout.intents SET state = 'sent' WHERE closure_id = $1 AND state = 'late'", id); err != nil {

@@ -186,7 +186,7 @@ func besidePayout(i closure.Intent, intents []closure.Intent, v View) Beside {
 	if i.Amount.Valid {
 		amount = "$" + closure.USD(i.Amount.Decimal)
 	}
-	b := Beside{What: "Payout of " + amount + " on " + i.BankingDay, Ours: string(i.State), Theirs: notRead}
+	b := Beside{What: "Payout of " + amount + " on " + i.Day(), Ours: string(i.State), Theirs: notRead}
 	if i.Finished != "" {
 		b.Ours += ", last seen " + i.Finished
 	}

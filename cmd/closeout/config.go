@@ -144,6 +144,7 @@ type settings struct {
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
 	traces tracing
+	told   func(statement string, alone bool) // of each round trip to the ledger; nil: nobody is
 }
 
 func (c common) check(bad *complaints) settings {

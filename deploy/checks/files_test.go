@@ -98,3 +98,20 @@ func pinned(image string) bool {
 	parts := strings.Count(strings.SplitN(tag, "-", 2)[0], ".")
 	return strings.HasPrefix(tag, "@") || parts == 2 || parts == 1 && strings.HasPrefix(image, "postgres:") // which has two parts
 }
+
+// sources are the Go files of the repository's folders, without their tests.
+func sources(t *testing.T, folders ...string) (out []string) {
+	t.Helper()
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if !strings.HasSuffix(f, "_test.go") {
+				out = append(out, folder+"/"+filepath.Base(f))
+			}
+		}
+	}
+	return out
+}

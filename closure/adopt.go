@@ -1,0 +1,99 @@
+package closure
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// Adoption is what the broker has of a closure's doing and the ledger lacks: after a restore, or from a system before this one.
+// Nothing was sent to find it out.
+type Adoption struct {
+	// Found becomes intents of the closure, made by Found… of handlers: with neither id nor key, which the ledger gives.
+	Found []Intent
+
+	// Settled are intents of the closure that the found ones leave in another state.
+	Settled []Intent
+
+	// Paid is the sum of the closure's payouts that have arrived, and CameBack how many did not, the found ones counted.
+	Paid     decimal.Decimal
+	CameBack int
+}
+
+// Adopted takes in what a system before this one has done at the broker.
+func Adopted(at time.Time, actor, why string, a Adoption) Change {
+	return adoption(kAdopt, at, actor, why, a)
+}
+
+// Reconciled takes in what this service did at the broker after the moment to which the ledger was restored. It gives the row
+// a new version and token in any case, so that no task of the lost time is this row's. A closure that stopped because its
+// ledger went back goes on.
+func Reconciled(at time.Time, actor, why string, a Adoption) Change {
+	return adoption(kReconcile, at, actor, why, a)
+}
+
+func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
+	found := []map[string]any{}
+	sum, payouts, others := decimal.Zero, 0, 0
+	for _, i := range a.Found {
+		d := map[string]any{"kind": i.Kind, "broker_id": i.BrokerID, "status": i.Finished}
+		if i.Kind == TransferIntent {
+			d["amount"], d["banking_day"], d["ach_relationship_id"] = USD(i.Amount.Decimal), i.BankingDay, i.RelationshipID
+			sum, payouts = sum.Add(i.Amount.Decimal), payouts+1
+		} else {
+			d["subject"], d["client_order_id"] = i.Subject, i.ClientOrderID
+			others++
+		}
+		found = append(found, d)
+	}
+	var words []string
+	if payouts > 0 {
+		words = append(words, fmt.Sprintf("%s of $%s", Count(payouts, "payout"), USD(sum)))
+	}
+	if others > 0 {
+		words = append(words, Count(others, "other instruction"))
+	}
+	text := "nothing was found at the broker that the ledger lacks"
+	if len(words) > 0 {
+		text = "adopted from the broker: " + strings.Join(words, " and ")
+	}
+	return Change{
+		kind: kind, at: at, actor: actor, text: text + ": " + why, adoption: &a,
+		detail: map[string]any{"reason": why, "adopted": found},
+	}
+}
+
+// Adoption is what the change takes in from the broker.
+func (ch Change) Adoption() (found, settled []Intent) {
+	if ch.adoption == nil {
+		return nil, nil
+	}
+	return ch.adoption.Found, ch.adoption.Settled
+}
+
+// adopt takes the adoption into the row. What is adopted starts the phase's limit afresh, as a claim does.
+func (c *Closure) adopt(ch Change) error {
+	if c.State.Ended() {
+		return &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s, and takes in nothing any more", c.State)}
+	}
+	for _, i := range ch.adoption.Found {
+		if i.Kind != TransferIntent {
+			continue
+		}
+		c.freshLimit()
+		c.Memo.ExcessSince, c.Memo.Excess = time.Time{}, ""
+		c.Memo.Paid, c.Memo.CameBack = USD(ch.adoption.Paid), ch.adoption.CameBack
+	}
+	switch {
+	case c.State == Running:
+		c.move(ch.at)
+	case ch.kind == kReconcile && c.State == Failed && c.Reason == LedgerWentBack:
+		c.goOn(ch.at, ch.text)
+	default:
+		c.Version++
+		c.Token, c.NotedRetries = "", 0
+	}
+	return nil
+}
