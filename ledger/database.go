@@ -166,6 +166,7 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
+	adviseOnPooler(cfg)
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(postgresConns)
 	db.SetMaxIdleConns(postgresConns)
@@ -192,6 +193,19 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return &database{DB: db}, nil
+}
+
+// adviseOnPooler lets a transaction pooler's complaint say what to do. A statement that pgx has prepared is known to one of the
+// pooler's connections, and the next transaction may run on another. Nothing is lost by it: the transaction fails.
+func adviseOnPooler(cfg *pgx.ConnConfig) {
+	const unknown, known = "26000", "42P05"
+	whole := cfg.OnPgError
+	cfg.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
+		if e.Code == unknown || e.Code == known {
+			e.Message += ": the ledger is reached through a transaction pooler; add default_query_exec_mode=exec to the parameters of its URL"
+		}
+		return whole(c, e)
+	}
 }
 
 // migrate brings the schema up to date and says from which version to which.

@@ -62,7 +62,7 @@ func (c *benchCmd) Run(ctx context.Context, o output) (err error) {
 	if c.Concurrency < 1 || c.Concurrency > 1000 {
 		bad.add("--concurrency", "must lie between 1 and 1000, is %d", c.Concurrency)
 	}
-	var opts *redis.Options
+	var opts *redis.UniversalOptions
 	if !embedded {
 		opts = c.options(c.encryption, &bad)
 		c.store.check(&bad)
@@ -83,7 +83,7 @@ func (c *benchCmd) Run(ctx context.Context, o output) (err error) {
 		rdb = redis.NewClient(&redis.Options{Addr: "miniredis", DisableIdentity: true, Protocol: 2, Dialer: func(context.Context, string, string) (net.Conn, error) { return mini.Dial() }})
 		database = "sqlite:" + filepath.Join(dir, "closeout.db")
 	} else {
-		rdb = redis.NewClient(opts)
+		rdb = redis.NewUniversalClient(opts)
 	}
 	b, err := c.stand(ctx, rdb, database, embedded)
 	if err != nil {
