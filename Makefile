@@ -40,6 +40,12 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
 
+.PHONY: upgrade
+upgrade: ## Closures under way while a version of before, FROM=<git ref>, is replaced by this one, is put back, and is replaced again (CLOSURES=n)
+	@scripts/need.sh
+	@[[ -n "$(FROM)" ]] || { echo "make upgrade needs the version to begin from: make upgrade FROM=<git ref>" >&2; exit 1; }
+	go test -count=1 -timeout 60m -run '^TestRealUpgrade$$' -v ./cmd/closeout -args -from "$(FROM)" -upgraded $(or $(CLOSURES),300)
+
 .PHONY: crowd
 crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in virtual time (CROWD=n)
 	GOMEMLIMIT=3GiB CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget

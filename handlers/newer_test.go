@@ -41,6 +41,7 @@ func TestWhatANewerVersionHasTakenUpIsLeftAlone(t *testing.T) {
 				exec(`UPDATE closures SET memo = '{"later":[1.50]}'`)
 				exec(change[0])
 				taken := l.Get(c.ID)
+				answered(l, c.ID, c.AccountID)
 				l.FlushRedis()
 				if err := l.Schedule(l.TB.Context(), taken); err != nil { // as its own worker does
 					t.Fatal(err)

@@ -111,6 +111,10 @@ func leave(t *testing.T, dir string) {
 		}
 		add("over", sim.Spec{}, closure.Closed)
 		add("in the return watch", sim.Spec{Cash: d("1000.10")}, closure.Closed, "1000.10")
+		add("a payout came back", sim.Spec{Cash: d("30.30"), Events: []sim.Event{{Type: "ach_return", When: sim.AfterFirstPayoutComplete, After: sim.Duration(time.Hour)}}}, closure.Closed, "30.30", "30.30")
+		wired := add("paid by hand", sim.Spec{
+			Cash: d("75"), Positions: []sim.PositionSpec{holds("PEP", "5", "150")}, Events: []sim.Event{{Type: "relationship_delete", When: sim.AfterFirstOrder}},
+		}, closure.Closed)
 		command(add("called off", sim.Spec{Cash: d("5")}, closure.Canceled), closure.Cancel(time.Now(), "ann", "never mind", false))
 		until("18", "10:00")
 		add("gone back", sim.Spec{Cash: d("600"), Positions: share("3", "200"), Events: []sim.Event{{Type: "trade_bust", After: sim.Duration(10 * time.Hour)}}}, closure.Closed, "1200.00")
@@ -125,6 +129,8 @@ func leave(t *testing.T, dir string) {
 		chaos(l, sim.Rule{Method: http.MethodPost, Path: transfers, Fault: sim.FaultTimeoutAfter, Times: 1})
 		add("nobody knows of a payout", sim.Spec{Cash: d("88.08")}, closure.Closed, "88.08")
 		until("19", "10:03")
+		event(l, wired, sim.Event{Type: "wire", Amount: d("825")})
+		resolved(l, wired.ID, byHand("825"))
 		dead := add("dead", sim.Spec{Cash: d("9.09")}, closure.Closed, "9.09")
 		for n := range closure.MaxRetries + 1 {
 			next, err := l.Ledger.Save(ctx, dead, closure.Stumbled(time.Now(), "broken", n, true), nil)
@@ -324,6 +330,21 @@ func (unqueued) LookBite(context.Context, tasks.Bite) (tasks.Seen, error) { retu
 // shown demands that each closure is shown as it was left.
 func shown(l *lab.Lab, h history) {
 	l.TB.Helper()
+	for _, e := range h.Ends {
+		if e.ID == "" {
+			continue
+		}
+		read(l, e)
+		if c := l.Get(e.ID); c.Phase != e.Phase || c.State != e.Was || c.Reason != e.Reason {
+			l.TB.Errorf("%s: it was left %s in %s (%s), and is %s in %s (%s)", e.Name, e.Was, e.Phase, e.Reason, c.State, c.Phase, c.Reason)
+		}
+		answered(l, e.ID, e.Account)
+	}
+}
+
+// answered demands that the API shows a closure.
+func answered(l *lab.Lab, id, account string) {
+	l.TB.Helper()
 	const key = "rele4sed-key-0123456789abcdef0123456789"
 	keys, err := server.ParseKeys("client=" + key)
 	if err != nil {
@@ -336,21 +357,57 @@ func shown(l *lab.Lab, h history) {
 	if err != nil {
 		l.TB.Fatal(err)
 	}
-	for _, e := range h.Ends {
-		if e.ID == "" {
-			continue
+	for _, path := range []string{"account-closure/progress/" + account, "account-closure/case-file/" + account, "job-status/" + id, "account-closure"} {
+		r := httptest.NewRequestWithContext(l.TB.Context(), http.MethodGet, "/api/"+path, nil)
+		r.Header.Set("X-API-Key", key)
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), id) {
+			l.TB.Errorf("%s answers %d %.200s", path, w.Code, w.Body)
 		}
-		if c := l.Get(e.ID); c.Phase != e.Phase || c.State != e.Was || c.Reason != e.Reason {
-			l.TB.Errorf("%s: it was left %s in %s (%s), and is %s in %s (%s)", e.Name, e.Was, e.Phase, e.Reason, c.State, c.Phase, c.Reason)
+	}
+}
+
+// read demands that of what was written nothing is passed over as unknown: whoever takes a field out of the code takes it out of
+// what older versions have left.
+func read(l *lab.Lab, e ending) {
+	l.TB.Helper()
+	c := l.Get(e.ID)
+	unread := closure.Fields{}
+	maps.Copy(unread, c.Memo.Beside)
+	if c.Memo.Stand != nil {
+		maps.Copy(unread, c.Memo.Stand.Beside)
+	}
+	for _, p := range c.Memo.ByHand {
+		maps.Copy(unread, p.Beside)
+	}
+	if len(unread) > 0 {
+		l.TB.Errorf("%s: of its memo this version does not read %s", e.Name, slices.Sorted(maps.Keys(unread)))
+	}
+	db := sqlite(l.TB, l.Path)
+	defer func() { _ = db.Close() }()
+	for q, into := range map[string]func() any{
+		"SELECT body FROM events WHERE closure_id = $1":  func() any { return new(ledger.Event) },
+		"SELECT data FROM notices WHERE closure_id = $1": func() any { return new(ledger.NoticeData) },
+	} {
+		rows, err := db.QueryContext(l.TB.Context(), q, e.ID)
+		if err != nil {
+			l.TB.Fatal(err)
 		}
-		for _, path := range []string{"account-closure/progress/" + e.Account, "account-closure/case-file/" + e.Account, "job-status/" + e.ID} {
-			r := httptest.NewRequestWithContext(l.TB.Context(), http.MethodGet, "/api/"+path, nil)
-			r.Header.Set("X-API-Key", key)
-			w := httptest.NewRecorder()
-			api.ServeHTTP(w, r)
-			if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), e.ID) {
-				l.TB.Errorf("%s: %s answers %d %.200s", e.Name, path, w.Code, w.Body)
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				l.TB.Fatal(err)
 			}
+			d := json.NewDecoder(strings.NewReader(text))
+			d.DisallowUnknownFields()
+			if err := d.Decode(into()); err != nil {
+				l.TB.Errorf("%s: this version does not read %s: %v", e.Name, text, err)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			l.TB.Fatal(err)
 		}
 	}
 }

@@ -87,6 +87,14 @@ func built(tb testing.TB) string {
 // demo's. through, if given, says at which address the service's processes find what listens at another.
 func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
 	t.Helper()
+	w := newGround(t, day, through...)
+	w.opens(w.postgres, w.database)
+	return w
+}
+
+// newGround is a world whose ledger is nobody's yet, and has no schema.
+func newGround(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
+	t.Helper()
 	r, pg := servers.StartRedis(t), servers.StartPostgres(t)
 	database := pg.Database(t)
 	seen := func(name, addr, url string) string {
@@ -96,8 +104,7 @@ func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string
 		return url
 	}
 	w := worldOn(t, closure.ScaledClock(day, demoBegins, time.Now()), seen("redis", r.Addr, r.URL), seen("postgres", pg.Addr, database), func(addr, url string) string { return seen("broker", addr, url) })
-	w.redis = r
-	w.opens(pg, database)
+	w.redis, w.postgres, w.database = r, pg, database
 	return w
 }
 
@@ -121,7 +128,7 @@ func worldOn(t *testing.T, clock closure.Clock, redis, database string, broker f
 	return w
 }
 
-// opens gives the test its own eyes on the ledger, past whatever stands before the database.
+// opens gives the test its own eyes on the ledger, past whatever stands before the database, and migrates it.
 func (w *world) opens(pg *servers.Postgres, database string) {
 	w.Helper()
 	w.postgres, w.database = pg, database
