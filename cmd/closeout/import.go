@@ -33,7 +33,7 @@ type importLegacyCmd struct {
 
 // Help is printed by closeout import legacy --help.
 func (*importLegacyCmd) Help() string {
-	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and nothing is written or deleted there. " +
+	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and the earlier system's Redis is only read. " +
 		"The first step follows after a quarantine of half an hour, and the first payout on the next banking day. Run it as often as you like: what is here already is left alone. " +
 		"Exit status: 0 all is taken over, or nothing is to be done · 1 it failed, or an account could not be read · 2 wrong usage or settings · 3 a person must act."
 }
@@ -70,7 +70,7 @@ func (c *importLegacyCmd) Run(ctx context.Context, o output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	rdb := redis.NewClient(from)
+	rdb := redis.NewUniversalClient(from)
 	defer func() { err = errors.Join(err, rdb.Close()) }()
 	raws, err := legacy.Read(ctx, rdb)
 	if err != nil {
@@ -191,17 +191,22 @@ func patient(ask func(context.Context, string, int) (context.Context, error)) fu
 }
 
 // legacyRedis says how to reach the earlier system's Redis, by the rules of this service's own.
-func (c *importLegacyCmd) legacyRedis(bad *complaints) *redis.Options {
-	o, err := redis.ParseURL(c.Redis)
-	switch {
-	case c.Redis == "":
+func (c *importLegacyCmd) legacyRedis(bad *complaints) *redis.UniversalOptions {
+	if c.Redis == "" {
 		bad.add("--redis", "must be given: the earlier system's Redis, such as rediss://host:6379/0")
 		return nil
+	}
+	o, err := parseRedis(c.Redis)
+	switch {
 	case err != nil:
-		bad.add("--redis", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
+		bad.add("--redis", "%v", err) // which repeats no password
 		return nil
+	case o.IsClusterMode:
+		bad.add("--redis", "must name one Redis: of a cluster each node has keys of its own, and the earlier system never had one")
 	case c.clear(plainRedis, redisHosts(o)):
-		bad.add("--redis", "would go over the network unencrypted: write rediss:// and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+		bad.add("--redis", "would go over the network unencrypted: write rediss and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+	case o.MasterName != "" && o.TLSConfig == nil && !slices.Contains(c.Plaintext, plainRedis):
+		keepIn(o)
 	}
 	o.ContextTimeoutEnabled = true
 	return o
