@@ -101,8 +101,8 @@ func enter(t *testing.T) {
 	}
 }
 
-// engine carries out a project.
-type engine struct {
+// machine carries out a project, as Docker would.
+type machine struct {
 	*testing.T
 	p      *types.Project
 	image  string
@@ -111,12 +111,12 @@ type engine struct {
 	path   string // the image's
 }
 
-// newEngine makes the stores' names known and their secrets readable, as Docker does.
-func newEngine(t *testing.T, image, profile string, change func(deploy string)) *engine {
+// newMachine makes the stores' names known and their secrets readable, as Docker does.
+func newMachine(t *testing.T, image, profile string, change func(deploy string)) *machine {
 	t.Helper()
 	deploy := setUp(t, profile)
 	change(deploy)
-	e := &engine{T: t, p: project(t, deploy), image: image, dir: filepath.Join("/mnt", profile)}
+	e := &machine{T: t, p: project(t, deploy), image: image, dir: filepath.Join("/mnt", profile)}
 	e.health = one[*instructions.HealthCheckCommand](t).Health.Test
 	e.path = one[*instructions.EnvCommand](t).Env[0].Value
 	e.folder(filepath.Join(e.dir, "secrets"), 0, 0)
@@ -126,21 +126,21 @@ func newEngine(t *testing.T, image, profile string, change func(deploy string)) 
 	return e
 }
 
-func (e *engine) must(err error) {
+func (e *machine) must(err error) {
 	e.Helper()
 	if err != nil {
 		e.Fatal(err)
 	}
 }
 
-func (e *engine) folder(path string, uid, gid int) string {
+func (e *machine) folder(path string, uid, gid int) string {
 	e.Helper()
 	e.must(os.MkdirAll(path, 0o755))
 	e.must(os.Chown(path, uid, gid))
 	return path
 }
 
-func (e *engine) file(path, text string) string {
+func (e *machine) file(path, text string) string {
 	e.Helper()
 	e.must(os.MkdirAll(filepath.Dir(path), 0o755))
 	e.must(os.WriteFile(path, []byte(text), 0o644))
@@ -148,7 +148,7 @@ func (e *engine) file(path, text string) string {
 }
 
 // bind shows a file or folder at another place too. Read-only is said of the place.
-func (e *engine) bind(from, to string) {
+func (e *machine) bind(from, to string) {
 	e.Helper()
 	e.must(unix.Mount(from, to, "", unix.MS_BIND, ""))
 	e.Cleanup(func() { _ = unix.Unmount(to, unix.MNT_DETACH) })
@@ -156,7 +156,7 @@ func (e *engine) bind(from, to string) {
 
 // container is one process of the service in a root of its own.
 type container struct {
-	e    *engine
+	e    *machine
 	name string
 	root string
 	env  []string
@@ -169,7 +169,7 @@ type container struct {
 const hosts = "127.0.0.1 localhost\n127.0.0.2 redis\n127.0.0.3 postgres\n127.0.0.4 broker-api.sandbox.alpaca.markets\n"
 
 // container makes a service's root: the image, read-only, with what is mounted in it.
-func (e *engine) container(name string) *container {
+func (e *machine) container(name string) *container {
 	e.Helper()
 	s := e.p.Services[name]
 	c := &container{e: e, name: name, root: e.folder(filepath.Join(e.dir, "roots", name), 0, 0)}
@@ -213,7 +213,7 @@ func (c *container) command(args ...string) *exec.Cmd {
 }
 
 // start starts a service. more are arguments besides.
-func (e *engine) start(name string, more ...string) *container {
+func (e *machine) start(name string, more ...string) *container {
 	e.Helper()
 	c := e.container(name)
 	c.cmd = c.command(append(slices.Clone([]string(e.p.Services[name].Command)), more...)...)
@@ -279,7 +279,7 @@ func (c *container) stops() {
 }
 
 // again asks until it is so.
-func (e *engine) again(what string, ask func(context.Context) error) {
+func (e *machine) again(what string, ask func(context.Context) error) {
 	e.Helper()
 	ctx, cancel := context.WithTimeout(e.Context(), patience)
 	defer cancel()
@@ -302,7 +302,7 @@ func (e *engine) again(what string, ask func(context.Context) error) {
 // the image's file knows, and nothing to say.
 func broker(t *testing.T, image string) {
 	t.Helper()
-	e := newEngine(t, image, "broker", func(deploy string) {
+	e := newMachine(t, image, "broker", func(deploy string) {
 		for _, name := range []string{"alpaca_key", "alpaca_secret"} {
 			if err := os.WriteFile(filepath.Join(deploy, "secrets", name), []byte("of-the-test\n"), 0o644); err != nil {
 				t.Fatal(err)
@@ -334,7 +334,7 @@ func broker(t *testing.T, image string) {
 }
 
 // second is another one of a service that has replicas.
-func (e *engine) second(name string, more ...string) *container {
+func (e *machine) second(name string, more ...string) *container {
 	e.Helper()
 	s := e.p.Services[name]
 	if s.GetScale() != 2 {
@@ -347,7 +347,7 @@ func (e *engine) second(name string, more ...string) *container {
 // simulator is the profile with the simulated broker; one of its accounts is closed.
 func simulator(t *testing.T, image string) {
 	t.Helper()
-	e := newEngine(t, image, "simulator", func(deploy string) {
+	e := newMachine(t, image, "simulator", func(deploy string) {
 		path := filepath.Join(deploy, ".env")
 		text, err := os.ReadFile(path)
 		if err != nil || !bytes.Contains(text, []byte("=20s@")) {

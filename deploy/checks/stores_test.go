@@ -25,14 +25,14 @@ import (
 )
 
 // stores starts Redis and Postgres as compose.yaml has them, and waits until their health checks pass.
-func (e *engine) stores() {
+func (e *machine) stores() {
 	e.Helper()
 	e.redis()
 	e.postgres()
 }
 
 // redis is started by compose's own command line, as its user, with the volume as its folder as in the image.
-func (e *engine) redis() {
+func (e *machine) redis() {
 	e.Helper()
 	s := e.p.Services["redis"]
 	uid, gid := owner(e.T, s.User)
@@ -48,7 +48,7 @@ func (e *engine) redis() {
 }
 
 // postgres is made as the image's entrypoint makes it, by the environment's user, password and database and by the scripts beside it.
-func (e *engine) postgres() {
+func (e *machine) postgres() {
 	e.Helper()
 	s := e.p.Services["postgres"]
 	env := func(name string) string { return *s.Environment[name] }
@@ -88,7 +88,7 @@ func (e *engine) postgres() {
 }
 
 // postgresProgram is one of the newest installed Postgres's programs; Debian keeps them out of the PATH.
-func postgresProgram(e *engine, name string) string {
+func postgresProgram(e *machine, name string) string {
 	e.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if len(found) > 0 {
@@ -100,7 +100,7 @@ func postgresProgram(e *engine, name string) string {
 }
 
 // daemon starts a store, which ends with the test.
-func (e *engine) daemon(name, dir string, as *syscall.Credential, quit os.Signal, args ...string) {
+func (e *machine) daemon(name, dir string, as *syscall.Credential, quit os.Signal, args ...string) {
 	e.Helper()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the cleanup ends it
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGKILL}
@@ -117,7 +117,7 @@ func (e *engine) daemon(name, dir string, as *syscall.Credential, quit os.Signal
 }
 
 // healthy waits until compose's health check of a store passes.
-func (e *engine) healthy(name string) {
+func (e *machine) healthy(name string) {
 	e.Helper()
 	test := e.p.Services[name].HealthCheck.Test
 	e.again(name+"'s health check", func(ctx context.Context) error {
@@ -131,7 +131,7 @@ func (e *engine) healthy(name string) {
 
 // unheard is a broker who answers everything with 503, at the real one's name and port. Its authority takes the place of all in the
 // image's file. What comes back are the paths that it was asked for.
-func (e *engine) unheard() <-chan string {
+func (e *machine) unheard() <-chan string {
 	e.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	e.must(err)
