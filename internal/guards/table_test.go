@@ -11,15 +11,16 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
 		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
-	paying    = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
-	sharing   = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
-	working   = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
-	reading   = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
-	resolving = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
-	redriving = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
-	restoring = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse)$", ""}
-	holding   = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
-	locking   = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
+	paying      = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
+	sharing     = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
+	working     = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
+	reading     = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
+	remembering = catcher{"./closure", "^TestAMemoKeepsWhatANewerVersionWroteIntoIt$", ""}
+	resolving   = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
+	redriving   = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
+	holding     = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
+	locking     = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
+	restoring   = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse)$", ""}
 )
 
 // visiting is one of the tests of visits, for a condition that decides alone in one situation.
@@ -63,6 +64,12 @@ var guards = []guard{
 	{"only a running row is claimed", []cut{{
 		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
+	{"a newer version's instruction is left alone", []cut{{
+		"handlers/runner.go", `case closure.Newer(c, intents...) != "":`, `case closure.Newer(c) != "":`,
+	}}, visiting("TestWhatANewerVersionHasTakenUpIsLeftAlone/an_instruction"), "it went from version"},
+	{"a newer version's memo is carried along", []cut{{
+		"closure/newer.go", "if err != nil || len(beside) == 0 {", "if err != nil || len(beside) >= 0 {",
+	}}, remembering, "became"},
 	{"nothing is claimed while everything is held", []cut{{visits, `		if err := l.notHeld(ctx, tx); err != nil {
 			return err
 		}
