@@ -6,7 +6,9 @@ FUZZTIME ?= 10s
 # broker's cases and crowds of closures against the broker's limit, run without the race detector, which would multiply their
 # minutes of CPU; what they run concurrently, others run under it.
 PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestACrowd.*)$$
-LINT := go tool -modfile=tools/go.mod golangci-lint
+# What an image is called and what it says of itself: the commit's name, with -dirty where more than that is in it.
+VERSION ?= $(shell git describe --tags --always --dirty)
+LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## Say what can be made
@@ -22,6 +24,7 @@ test: ## Run the tests with the race detector
 	CGO_ENABLED=1 go test -race -timeout 40m -skip '^TestReal|$(PROOFS)' ./...
 	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
 	go test -timeout 25m ./internal/simulation
+	go -C deploy/checks test -count=1 -skip '^TestReal' ./... # a cached pass would not see that a file outside of its module has changed
 
 .PHONY: test-real
 test-real: ## Run the tests that need real servers (TestReal...)
@@ -37,6 +40,12 @@ chaos: ## 2,000 closures on real servers while workers, servers and the network 
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealChaos$$' -v ./cmd/closeout -args -chaos $(or $(CLOSURES),2000)
 
+.PHONY: upgrade
+upgrade: ## Closures under way while a version of before, FROM=<git ref>, is replaced by this one, is put back, and is replaced again (CLOSURES=n)
+	@scripts/need.sh
+	@[[ -n "$(FROM)" ]] || { echo "make upgrade needs the version to begin from: make upgrade FROM=<git ref>" >&2; exit 1; }
+	go test -count=1 -timeout 60m -run '^TestRealUpgrade$$' -v ./cmd/closeout -args -from "$(FROM)" -upgraded $(or $(CLOSURES),300)
+
 .PHONY: crowd
 crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in virtual time (CROWD=n)
 	GOMEMLIMIT=3GiB CROWD=$(or $(CROWD),100000) go test -count=1 -timeout 60m -run '^TestACrowdAgainstTheLimit$$' -v ./budget
@@ -45,6 +54,11 @@ crowd: ## 100,000 closures due within an hour against 1,000 calls a minute, in v
 pages: ## How long the console's pages take over 100,000 closures, on SQLite and on Postgres (CLOSURES=n)
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
+
+.PHONY: bench
+bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
 
 .PHONY: images
 images: ## Make the README's pictures of the console anew
@@ -56,6 +70,12 @@ batch: ## A batch of 10,000 accounts on real servers: a dry run, the start, and 
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBatch$$' -v ./cmd/closeout -args -batch $(or $(BATCH),10000)
 
+.PHONY: released
+released: ## Write down what the release RELEASE=x.y.z asks its databases and leaves behind, once, for all later ones to live with
+	@scripts/need.sh
+	go test -count=1 -timeout 30m -run '^(TestSQLite|TestPostgres)$$/.*' ./ledger -args -release $(RELEASE)
+	go test -count=1 -timeout 30m -run '^TestAReleasedVersionsHistoryGoesOn$$' ./handlers -args -release $(RELEASE)
+
 .PHONY: guards
 guards: ## Take each of the service's guards out in turn and see a test miss it; GUARDS=gate for those of a name
 	@scripts/need.sh
@@ -64,10 +84,12 @@ guards: ## Take each of the service's guards out in turn and see a test miss it;
 .PHONY: lint
 lint: ## Check the code: linters, import arrows, formatting (the first run builds the linter: minutes)
 	$(LINT) run ./...
+	cd deploy/checks && $(LINT) run ./...
 
 .PHONY: format
 format: ## Format the code as lint wants it
 	$(LINT) fmt ./...
+	cd deploy/checks && $(LINT) fmt ./...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
@@ -81,7 +103,12 @@ generate: ## Rewrite what is generated
 build: ## Build bin/closeout
 	CGO_ENABLED=0 go build -trimpath -o bin/closeout ./cmd/closeout
 
+.PHONY: image
+image: ## Build the container image closeout:VERSION (git describe), by BuildKit
+	docker buildx build --load -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
+
 .PHONY: tidy-check
-tidy-check: ## Check that both go.mod files list what is used, and change nothing
+tidy-check: ## Check that every go.mod lists what is used, and change nothing
 	go mod tidy -diff
 	go -C tools mod tidy -diff
+	go -C deploy/checks mod tidy -diff

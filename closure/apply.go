@@ -32,6 +32,23 @@ type NotAllowedError struct {
 
 func (e *NotAllowedError) Error() string { return fmt.Sprintf("cannot %s: %s", e.Command, e.Why) }
 
+// Commanded refuses a command for what only a newer version can deal with; nil: it may be applied.
+func (ch Change) Commanded(c Closure, intents []Intent) error {
+	if what := Newer(c, intents...); what != "" {
+		return newer(c, ch.kind, what)
+	}
+	return nil
+}
+
+// newer is the answer to a change of what a newer version has written: to whoever asked for it in words.
+func newer(c Closure, kind, what string) error {
+	switch kind {
+	case kCancel, kPause, kResume, kResolve, kWake:
+		return fmt.Errorf("%w: %w", ErrNewer, &NotAllowedError{kind, c.State, "a newer version of the service has taken it up (it has " + what + "); ask a server of that version"})
+	}
+	return fmt.Errorf("%w: it has %s", ErrNewer, what)
+}
+
 // Change is one thing that happens to a closure. Make one with the functions below.
 type Change struct {
 	kind    string
@@ -139,6 +156,9 @@ func Hastened(at time.Time) Change { return Change{kind: kHasten, at: at, actor:
 // nothing new and for what the broker's events hasten. Only a running closure takes anything but resume, resolve, cancel and adoptions; what is refused changes nothing.
 func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	before := c
+	if what := Newer(c); what != "" {
+		return before, nil, newer(c, ch.kind, what)
+	}
 	c.UpdatedAt = ch.at
 	ev := &Event{Kind: ch.kind, At: ch.at, Actor: ch.actor, Text: ch.text, Detail: ch.detail}
 	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {

@@ -83,6 +83,13 @@ func (c Closure) Since() time.Time {
 
 // Memo is the little that a phase must remember from one look to the next and that neither the broker nor the intents say.
 type Memo struct {
+	// Format is above Format where a newer version wrote the memo in a way that this one can't read; 0 is 1. Beside is what a
+	// newer version wrote beside the fields that this one knows.
+	Format int    `json:"v,omitempty"`
+	Beside Fields `json:"-"`
+
+	// TakenOver is set where the closure was begun by an earlier system; nil: it was asked for here.
+	TakenOver *TakenOver `json:"taken_over,omitempty"`
 	// ListDigest names the set of transfers and inflows, with their statuses, seen at the last look, and ListSince since
 	// when it has looked like that: the end of a transfer whose updated_at the broker leaves out is not before ListSince.
 	ListDigest string    `json:"list_digest,omitempty"`
@@ -110,6 +117,15 @@ type Memo struct {
 	// HeldReason and HeldWhy are what the closure waited for when the broker's budget kept it from being looked at.
 	HeldReason Reason `json:"held_reason,omitempty"`
 	HeldWhy    string `json:"held_why,omitempty"`
+}
+
+// TakenOver says when this service took a closure over from an earlier system, which may have asked the broker for payouts until
+// then: the last of them may be listed only later, and used that banking day's limit.
+type TakenOver struct {
+	At   time.Time `json:"at"`   // business
+	Wall time.Time `json:"wall"` // machine: from then on nobody else sends
+	// Told says that the customer heard of the closed account from the earlier system, or may have: no last letter is sent.
+	Told bool `json:"told,omitempty"`
 }
 
 // Event is one entry of a closure's history, before the ledger numbers and chains it.

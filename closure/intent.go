@@ -19,6 +19,9 @@ const (
 	CloseIntent    IntentKind = "close"
 )
 
+// IntentKinds are all of them.
+var IntentKinds = []IntentKind{CancelIntent, OrderIntent, TransferIntent, CloseIntent}
+
 // IntentState says what is known of an intent's outcome.
 type IntentState string
 
@@ -30,6 +33,9 @@ const (
 	IntentVoid    IntentState = "void"    // given up: two lists after the quarantine lacked it
 	IntentLate    IntentState = "late"    // void, and then the broker turned out to have taken it
 )
+
+// IntentStates are all of them.
+var IntentStates = []IntentState{IntentSending, IntentSent, IntentRefused, IntentVoid, IntentLate}
 
 // Intent is one instruction to the broker, written down before it is sent.
 type Intent struct {

@@ -17,7 +17,10 @@ var Letters = []Letter{LetterInitiated, LetterActionNeeded, LetterFailed, Letter
 
 // LetterFor is the letter that a change calls for, or "": the ledger writes its notice in the change's own transaction.
 func LetterFor(before, after Closure) Letter {
+	over := after.Memo.TakenOver
 	switch {
+	case before.ID == "" && over != nil, over != nil && over.Told && after.State == Closed: // told by the earlier system
+		return ""
 	case before.ID == "":
 		return LetterInitiated
 	case before.State != after.State && after.State == Closed:

@@ -37,6 +37,7 @@ type HandPaid struct {
 	Amount    decimal.Decimal `json:"amount"`
 	Reference string          `json:"reference"`
 	Key       int64           `json:"key"` // the version that its recording made
+	Beside    Fields          `json:"-"`   // of a newer version
 }
 
 // Stand is what an account had when nothing in it moved, before the first payout: what payments by hand are measured
@@ -45,6 +46,7 @@ type Stand struct {
 	Cash   decimal.Decimal   `json:"cash"`
 	Key    int64             `json:"key"` // the row's version at that look
 	Listed map[string]string `json:"listed"`
+	Beside Fields            `json:"-"` // of a newer version
 }
 
 // ByHandSum adds up what was recorded as paid by hand.
@@ -203,7 +205,7 @@ func (c *Closure) resolve(ch Change) error {
 	c.goOn(ch.at, "resolved: "+ch.text)
 	switch r := ch.resolution; r.Kind {
 	case PaidByHand:
-		c.Memo.ByHand = append(slices.Clone(c.Memo.ByHand), HandPaid{r.Amount, r.Reference, c.Version})
+		c.Memo.ByHand = append(slices.Clone(c.Memo.ByHand), HandPaid{Amount: r.Amount, Reference: r.Reference, Key: c.Version})
 	case RelinkBank:
 		c.RelationshipID, c.Fingerprint = r.Bank, r.Fingerprint
 	case AdoptTransfer, VoidTransfer:

@@ -81,17 +81,17 @@ var Road = []Step{
 	},
 }
 
-// StepOf is the row of a phase. It panics for a phase that is not on the road: the ledger's CHECK and Apply keep those out.
+// StepOf is the row of a phase. A phase that is not on the road is a newer version's, which this one can show and not carry
+// out: it leads nowhere.
 func StepOf(p Phase) Step {
+	if !p.Valid() {
+		return Step{Phase: p, Does: "a step that this version does not know"}
+	}
 	return Road[p.index()]
 }
 
 func (p Phase) index() int {
-	i := slices.IndexFunc(Road, func(s Step) bool { return s.Phase == p })
-	if i < 0 {
-		panic(fmt.Sprintf("closure: no phase %q on the road", string(p)))
-	}
-	return i
+	return slices.IndexFunc(Road, func(s Step) bool { return s.Phase == p })
 }
 
 // Valid says whether the phase stands on the road.
@@ -99,7 +99,7 @@ func (p Phase) Valid() bool {
 	return slices.ContainsFunc(Road, func(s Step) bool { return s.Phase == p })
 }
 
-// Number is the phase's place on the road, from 1.
+// Number is the phase's place on the road, from 1; 0 for one that is not on it.
 func (p Phase) Number() int { return p.index() + 1 }
 
 // leadsTo says whether one move may lead from p to q.
@@ -129,8 +129,9 @@ var leads = map[State][]State{
 	Dead:    {Running, Canceled},
 }
 
-// Ended says whether a closure in this state is over; an account may then be given another closure.
-func (s State) Ended() bool { return len(leads[s]) == 0 }
+// Ended says whether a closure in this state is over; an account may then be given another closure. Of a newer version's state
+// nobody can say it.
+func (s State) Ended() bool { return slices.Contains(States, s) && len(leads[s]) == 0 }
 
 // JobStatus is what the job-status route calls this closure's condition.
 func (c Closure) JobStatus() string {

@@ -2,7 +2,6 @@ package deploy_test
 
 import (
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,24 +75,6 @@ func anchorOf(title string) string {
 	return strings.ReplaceAll(notInAnchors.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-")
 }
 
-// commandsSource is the text of cmd/closeout, whose tags name each setting and command.
-func commandsSource(t *testing.T) string {
-	t.Helper()
-	files, err := filepath.Glob("../cmd/closeout/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no commands: %v", err)
-	}
-	var all strings.Builder
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(text)
-	}
-	return all.String()
-}
-
 func TestTheRunbook(t *testing.T) {
 	t.Parallel()
 	sections, text := readRunbook(t)
@@ -142,36 +123,5 @@ func TestTheRunbook(t *testing.T) {
 			t.Errorf("%s is no alert", s.title)
 		}
 	}
-
-	for _, m := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(text, -1) {
-		path, anchor, _ := strings.Cut(m[1], "#")
-		if path != "" {
-			if _, err := os.Stat(filepath.Join("../docs", path)); err != nil {
-				t.Errorf("it links to %s, which is not there", m[1])
-			}
-		} else if _, ok := sections[anchor]; !ok {
-			t.Errorf("it links to #%s, which is not there", anchor)
-		}
-	}
-	settings := commandsSource(t)
-	built := map[string]bool{} // monitorStatusCmd is closeout monitor status
-	for _, m := range regexp.MustCompile("(\\w+)Cmd +`cmd:\"\"").FindAllStringSubmatch(settings, -1) {
-		built[strings.ToLower(m[1])] = true
-	}
-	for _, m := range regexp.MustCompile("`closeout ([a-z]+)(?: ([a-z]+))?").FindAllStringSubmatch(text, -1) {
-		if !built[m[1]+m[2]] {
-			t.Errorf("it names %s`, which is no command", m[0])
-		}
-	}
-	for _, name := range regexp.MustCompile(`CLOSEOUT_[A-Z_]+`).FindAllString(text, -1) {
-		if !strings.Contains(settings, `env:"`+name+`"`) {
-			t.Errorf("it names %s, which is no setting", name)
-		}
-	}
-	known := readNames(t)
-	for _, name := range regexp.MustCompile("`(closeout_[a-z_]+)`").FindAllStringSubmatch(text, -1) {
-		if _, ok := known[name[1]]; !ok {
-			t.Errorf("it names %s, which no process shows", name[1])
-		}
-	}
+	namesAreThere(t, runbook, text)
 }

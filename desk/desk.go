@@ -101,7 +101,11 @@ func (d *Desk) Command(ctx context.Context, c closure.Closure, name Command, a A
 
 // Would says what a command would be refused for as the closure is now; nil: it can be asked. Nothing is changed.
 func (d *Desk) Would(c closure.Closure, intents []closure.Intent, name Command, a Ask) error {
-	_, _, err := closure.Apply(c, deeds[name].make(a, d, intents), d.Policy)
+	ch := deeds[name].make(a, d, intents)
+	err := ch.Commanded(c, intents)
+	if err == nil {
+		_, _, err = closure.Apply(c, ch, d.Policy)
+	}
 	if err != nil {
 		return d.refused(err, c, intents)
 	}

@@ -70,6 +70,8 @@ func (d *Desk) refused(err error, c closure.Closure, intents []closure.Intent) e
 		return err
 	}
 	switch {
+	case errors.Is(err, closure.ErrNewer):
+		return refusal(Moved, c, closure.Sentence(no.Why), "Nothing was done, and nothing is wrong with it.")
 	case no.State.Ended():
 		return refusal(ClosureEnded, c, "The account's latest closure is "+string(no.State)+".", "Nothing can be changed of it. An account that is open can be given a new closure by initiate.")
 	case no.Command == string(Cancel):

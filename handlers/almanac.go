@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -106,6 +107,23 @@ func (a *Almanac) fetch(ctx context.Context) error {
 	for d := from; !d.After(last) && len(sessions) > 0; d = d.AddDays(1) {
 		s := sessions[d]
 		days = append(days, ledger.Day{Date: d, Opens: s.Open, Closes: s.Close, Settles: calendar.Date(s.SettlementDate)})
+	}
+	return a.save(ctx, days)
+}
+
+// save keeps what is news: of four hundred days that is one, most of the time.
+func (a *Almanac) save(ctx context.Context, days []ledger.Day) error {
+	there, err := a.Ledger.Days(ctx)
+	if err != nil {
+		return err
+	}
+	old := map[ledger.Day]bool{}
+	for _, d := range there {
+		old[d] = true
+	}
+	days = slices.DeleteFunc(days, func(d ledger.Day) bool { return old[d] })
+	if len(days) == 0 {
+		return nil
 	}
 	return a.Ledger.SaveDays(ctx, days)
 }

@@ -48,6 +48,9 @@ type bites[W any] struct {
 // processBite is the asynq handler of bites.
 func processBite(ctx context.Context, t *asynq.Task, log *logrus.Logger, bite func(context.Context, tasks.BitePayload) error) error {
 	p, err := tasks.ParseBitePayload(t.Payload())
+	if errors.Is(err, closure.ErrNewer) {
+		return GiveBack(log, t.Type(), "a newer payload")
+	}
 	if err != nil {
 		log.WithError(err).Warn("a task that is none of ours is archived")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)

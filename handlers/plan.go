@@ -80,6 +80,9 @@ func (b Books) plan() plan {
 
 // unknowns deals with intents whose outcome is not certain: nothing is paid while there is one.
 func (b Books) unknowns() (plan, bool) {
+	if p, ok := b.takenOver(); ok {
+		return p, true
+	}
 	var sending bool
 	for _, i := range b.Intents {
 		switch i.State {
@@ -104,6 +107,16 @@ func (b Books) unknowns() (plan, bool) {
 		}
 	}
 	return plan{}, false
+}
+
+// takenOver waits until the last payout that an earlier system may have asked for is in the list, as every unknown one is waited
+// for: until then nothing is paid, and no account is empty.
+func (b Books) takenOver() (plan, bool) {
+	t := b.Memo.TakenOver
+	if t == nil || b.Asked.After(t.Wall.Add(b.Timing.Quarantine)) {
+		return plan{}, false
+	}
+	return plan{do: planQuarantine, intent: closure.Intent{Deadline: t.Wall}, why: "a payout that the earlier system asked for last may not be listed yet"}, true
 }
 
 func (b Books) unknown(i closure.Intent) plan {
@@ -205,6 +218,12 @@ func (b Books) pay(cash, room decimal.Decimal, quiet bool) plan {
 		}
 		if next := b.nextPayout(i); next.After(b.Now) {
 			return b.tomorrow(next, cash)
+		}
+	}
+	if t := b.Memo.TakenOver; t != nil { // as if it had asked for a payout at that very moment
+		if next := b.nextPayout(closure.Intent{BankingDay: string(b.Calendar.BankingDay(t.At)), ClaimedAt: t.At}); next.After(b.Now) {
+			next = next.Add(time.Minute)
+			return waitFor(closure.WaitUntil(next, closure.DayLimitUsed, fmt.Sprintf("%s is left; the banking day of the takeover is the earlier system's, the next payout may go %s", usd(cash), newYork(next))))
 		}
 	}
 	for _, t := range b.Transfers {

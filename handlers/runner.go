@@ -94,6 +94,9 @@ var phases = map[closure.Phase]Phase{
 // where the ledger says that the closure has stopped.
 func (r *Runner) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	p, err := tasks.ParsePayload(t.Payload())
+	if errors.Is(err, closure.ErrNewer) {
+		return GiveBack(r.Log, t.Type(), "a newer payload")
+	}
 	if err != nil {
 		r.Log.WithError(err).Warn("a task that is none of ours is archived") // Asynq's own word on it is kept out of the log
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
@@ -119,6 +122,8 @@ func (r *Runner) visit(ctx context.Context, d Delivery) error {
 	}
 	traceFound(ctx, d, c)
 	switch {
+	case closure.Newer(c, intents...) != "":
+		return GiveBack(r.Log, tasks.Shown(d.ID()), closure.Newer(c, intents...))
 	case c.State != closure.Running:
 		return nil
 	case d.Version > c.Version:

@@ -55,6 +55,9 @@ func (r *Runner) Sweep(ctx context.Context) (Swept, error) {
 
 // rescue makes sure of one overdue row. A task that is merely pending is never issued again: a backlog would grow by it.
 func (r *Runner) rescue(ctx context.Context, c closure.Closure, s *Swept) error {
+	if closure.Newer(c) != "" {
+		return nil // the sweeps of newer workers see to it
+	}
 	err := r.Queue.Schedule(ctx, c)
 	if err == nil {
 		s.Rescheduled++

@@ -102,12 +102,47 @@ type Wish struct {
 // already, that one is returned and created is false. A nil error means that the closure is on disk, and with a new closure
 // the replies. ErrStale: the batch that asks is over, or its row was started before. The closure keeps the trace of ctx.
 func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.Closure]) (c closure.Closure, created bool, err error) {
+	if c, err = l.newborn(ctx, w); err != nil {
+		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+	}
+	// The row is born with its first event at the head of its history.
+	asked := map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority}
+	if w.BatchID != "" {
+		asked["batch_id"] = w.BatchID
+	}
+	first, err := link(&c, closure.Event{Kind: "accepted", At: c.CreatedAt, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation, Detail: asked})
+	if err != nil {
+		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+	}
+	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
+	for range 3 {
+		err = l.tx(ctx, func(tx *transaction) error {
+			var err error
+			if created, err = l.insert(ctx, tx, &c, first, w); err != nil || !created {
+				return err
+			}
+			return reply(ctx, l, tx, c, replies)
+		})
+		if !errors.Is(err, ErrNotFound) {
+			break
+		}
+	}
+	if err != nil {
+		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+	}
+	replied(replies)
+	about(ctx, c)
+	return c, created, nil
+}
+
+// newborn is the closure that a wish asks for.
+func (l *Ledger) newborn(ctx context.Context, w Wish) (closure.Closure, error) {
 	now := l.clock.Now()
 	id, err := uuid.NewV7()
 	if err != nil {
-		return c, false, fmt.Errorf("make an id: %w", err)
+		return closure.Closure{}, fmt.Errorf("make an id: %w", err)
 	}
-	c = closure.Closure{
+	c := closure.Closure{
 		ID: id.String(), AccountID: w.AccountID, Environment: l.env, RelationshipID: w.RelationshipID,
 		Fingerprint: w.Fingerprint, UserID: w.UserID, Email: w.Email, Cause: w.Cause, Priority: w.Priority,
 		NotBefore: w.NotBefore, Actor: w.Actor, BatchID: w.BatchID, Trace: traceparent(ctx), Phase: closure.Road[0].Phase, State: closure.Running, Version: 1,
@@ -121,59 +156,44 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 	if c.NotBefore.After(now) {
 		c.DueAt, c.Reason, c.Why = c.NotBefore, closure.NotYet, closure.Reasons[closure.NotYet].Title
 	}
-	// The row is born with its first event at the head of its history.
-	asked := map[string]any{"account_id": c.AccountID, "ach_relationship_id": c.RelationshipID, "reason": w.Cause, "priority": c.Priority}
-	if w.BatchID != "" {
-		asked["batch_id"] = w.BatchID
-	}
-	first, err := link(&c, closure.Event{Kind: "accepted", At: now, Actor: w.Actor, Text: "closure accepted: " + c.Confirmation, Detail: asked})
+	return c, nil
+}
+
+// insert writes a closure that is new, with its first event, its first letter and the account's status. Where the account has an open
+// one, c becomes that, and created is false.
+func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure, first entry, w Wish) (created bool, err error) {
+	memo, err := json.Marshal(c.Memo)
 	if err != nil {
-		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+		return false, err
 	}
-	insert := func(tx *transaction) error {
-		memo := "{}"
-		args := fields(&c, &memo)
-		r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
-			" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
-		if err != nil {
-			return fmt.Errorf("insert closure: %w", err)
-		}
-		if n, err := r.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
-			open, err := l.open(ctx, tx, w.AccountID)
-			if err == nil {
-				c = open
-			}
-			return err
-		}
-		created = true
-		if err := startRow(ctx, tx, w, c.ID); err != nil {
-			return err
-		}
-		if err := first.insert(ctx, tx); err != nil {
-			return err
-		}
-		if err := l.addNotice(ctx, tx, c, closure.LetterFor(closure.Closure{}, c), w.Expected); err != nil {
-			return err
-		}
-		if err := l.setStatus(ctx, tx, closure.Closure{}, &c); err != nil {
-			return err
-		}
-		return reply(ctx, l, tx, c, replies)
-	}
-	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
-	for range 3 {
-		if err = l.tx(ctx, insert); !errors.Is(err, ErrNotFound) {
-			break
-		}
-	}
+	text := string(memo)
+	args := fields(c, &text)
+	r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
+		" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
 	if err != nil {
-		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
+		return false, fmt.Errorf("insert closure: %w", err)
 	}
-	replied(replies)
-	about(ctx, c)
-	return c, created, nil
+	if n, err := r.RowsAffected(); err != nil {
+		return false, err
+	} else if n == 0 {
+		open, err := l.open(ctx, tx, c.AccountID)
+		if err == nil {
+			*c = open
+		}
+		return false, err
+	}
+	if err := startRow(ctx, tx, w, c.ID); err != nil {
+		return false, err
+	}
+	if err := first.insert(ctx, tx); err != nil {
+		return false, err
+	}
+	if letter := closure.LetterFor(closure.Closure{}, *c); letter != "" {
+		if err := l.addNotice(ctx, tx, *c, letter, w.Expected); err != nil {
+			return false, err
+		}
+	}
+	return true, l.setStatus(ctx, tx, closure.Closure{}, c)
 }
 
 // open is the closure of an account that is under way.

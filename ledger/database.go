@@ -34,12 +34,21 @@ const schema = "closeout."
 type database struct {
 	*sql.DB
 	sqlite bool
+	told   func(statement string, alone bool) // of each round trip; nil: nobody is
 }
 
 // transaction is one transaction of a database.
 type transaction struct {
 	*sql.Tx
 	sqlite bool
+	told   func(statement string, alone bool)
+}
+
+// tell is called before each round trip.
+func tell(told func(string, bool), statement string, alone bool) {
+	if told != nil {
+		told(statement, alone)
+	}
 }
 
 func text(q string, sqlite bool) string {
@@ -50,13 +59,15 @@ func text(q string, sqlite bool) string {
 }
 
 func (d *database) begin(ctx context.Context) (*transaction, error) {
+	tell(d.told, "BEGIN", false)
 	_, span := begin(ctx, "BEGIN", d.sqlite) // the wait for a connection is in it
 	tx, err := d.BeginTx(ctx, nil)
 	end(span, err)
-	return &transaction{tx, d.sqlite}, err
+	return &transaction{tx, d.sqlite, d.told}, err
 }
 
 func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	tell(d.told, q, true)
 	ctx, span := begin(ctx, q, d.sqlite)
 	row := d.DB.QueryRowContext(ctx, text(q, d.sqlite), args...)
 	end(span, row.Err())
@@ -64,6 +75,7 @@ func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *
 }
 
 func (d *database) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	tell(d.told, q, true)
 	ctx, span := begin(ctx, q, d.sqlite)
 	rows, err := d.DB.QueryContext(ctx, text(q, d.sqlite), args...)
 	end(span, err)
@@ -71,6 +83,7 @@ func (d *database) QueryContext(ctx context.Context, q string, args ...any) (*sq
 }
 
 func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	tell(d.told, q, true)
 	ctx, span := begin(ctx, q, d.sqlite)
 	r, err := d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
 	end(span, err)
@@ -78,6 +91,7 @@ func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.
 }
 
 func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	tell(t.told, q, false)
 	ctx, span := begin(ctx, q, t.sqlite)
 	row := t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
 	end(span, row.Err())
@@ -85,6 +99,7 @@ func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any
 }
 
 func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	tell(t.told, q, false)
 	ctx, span := begin(ctx, q, t.sqlite)
 	rows, err := t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
 	end(span, err)
@@ -92,6 +107,7 @@ func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (
 }
 
 func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	tell(t.told, q, false)
 	ctx, span := begin(ctx, q, t.sqlite)
 	r, err := t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
 	end(span, err)
@@ -137,7 +153,7 @@ func openSQLite(file string) (*database, error) {
 	}
 	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(1) // SQLite has one writer anyway; waiting in the pool is fairer than busy_timeout
-	return &database{db, true}, nil
+	return &database{DB: db, sqlite: true}, nil
 }
 
 // postgresConns is how many connections one process holds at the most: a visit needs one at a time, and few of twenty
@@ -150,6 +166,7 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
+	adviseOnPooler(cfg)
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(postgresConns)
 	db.SetMaxIdleConns(postgresConns)
@@ -175,7 +192,20 @@ func openPostgres(ctx context.Context, u string) (*database, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &database{db, false}, nil
+	return &database{DB: db}, nil
+}
+
+// adviseOnPooler lets a transaction pooler's complaint say what to do. A statement that pgx has prepared is known to one of the
+// pooler's connections, and the next transaction may run on another. Nothing is lost by it: the transaction fails.
+func adviseOnPooler(cfg *pgx.ConnConfig) {
+	const unknown, known = "26000", "42P05"
+	whole := cfg.OnPgError
+	cfg.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
+		if e.Code == unknown || e.Code == known {
+			e.Message += ": the ledger is reached through a transaction pooler; add default_query_exec_mode=exec to the parameters of its URL"
+		}
+		return whole(c, e)
+	}
 }
 
 // migrate brings the schema up to date and says from which version to which.

@@ -88,7 +88,7 @@ func FuzzStoredClosure(f *testing.F) {
 		f.Add("\x00\xff'; DROP TABLE closures; --", memo)
 	}
 	db := fuzzDB(f)
-	l := &Ledger{db: &database{db, true}, env: closure.Sandbox, policy: closure.DefaultPolicy(closure.Sandbox)}
+	l := &Ledger{db: &database{DB: db, sqlite: true}, env: closure.Sandbox, policy: closure.DefaultPolicy(closure.Sandbox)}
 	if _, _, err := l.db.migrate(context.Background()); err != nil {
 		f.Fatal(err)
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	// AsIs leaves the schema as it is, for whoever only looks, or stands beside servers of another version. ErrOldSchema: it is
 	// older than this program. A newer one is read: migrations only add, until nothing reads what they replace.
 	AsIs bool
+	// Told is told of each round trip to the database: its statement, and whether that stands alone or within a transaction, whose
+	// BEGIN and COMMIT are told too. Nil: nobody is.
+	Told func(statement string, alone bool)
 }
 
 // Ledger is an open ledger, safe for use by many goroutines.
@@ -53,6 +56,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.told = o.Told
 	l := &Ledger{db: db, env: o.Environment, policy: o.Policy, clock: o.Clock}
 	if o.AsIs {
 		err = db.recent(ctx)
@@ -100,6 +104,7 @@ func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
 	if err := fn(tx); err != nil {
 		return err
 	}
+	tell(tx.told, "COMMIT", false)
 	_, span := begin(ctx, "COMMIT", l.db.sqlite)
 	err = tx.Commit()
 	end(span, err)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"closeout/closure"
@@ -46,6 +47,15 @@ func (l *Ledger) addNotice(ctx context.Context, tx *transaction, c closure.Closu
 	return nil
 }
 
+// knownLetters are the kinds of letters that this version can write. What a newer one owes, its own workers deliver.
+var knownLetters = func() string {
+	kinds := make([]string, len(closure.Letters))
+	for n, k := range closure.Letters {
+		kinds[n] = "'" + string(k) + "'"
+	}
+	return strings.Join(kinds, ", ")
+}()
+
 // LeaseNotice takes the next notice that is due for delivery, for the given machine time. A closure's notices go in order:
 // one that is still owed holds back the later ones. ErrNotFound: none is due.
 func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, error) {
@@ -58,6 +68,7 @@ func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, 
 	err := l.db.QueryRowContext(ctx, "UPDATE closeout.notices SET lease = $1, due_at = $2, attempts = attempts + 1 WHERE id = ("+
 		"SELECT a.id FROM closeout.notices a WHERE a.state = 'due' AND a.due_at <= $3"+
 		" AND (SELECT c.environment FROM closeout.closures c WHERE c.id = a.closure_id) = $4"+
+		" AND a.kind IN ("+knownLetters+")"+
 		" AND (SELECT min(b.seq) FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.state = 'due') = a.seq"+
 		" ORDER BY a.due_at, a.id LIMIT 1) AND state = 'due' AND due_at <= $5"+
 		" RETURNING id, closure_id, seq, kind, data, attempts, created_at",

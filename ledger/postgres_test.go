@@ -20,10 +20,14 @@ func TestPostgres(t *testing.T) {
 	for name, mode := range map[string]string{"Direct": "", "Pooler": "&default_query_exec_mode=exec"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			asked := func(string) {}
+			if mode == "" {
+				asked = listen(t, "postgres")
+			}
 			ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 				t.Helper()
 				url := pg.Database(t) + mode
-				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url)}
+				return ledgertest.Database{URL: url, SQL: pg.Open(t, url+"&search_path=closeout"), Back: back(t, url), Asked: asked}
 			})
 		})
 	}

@@ -16,6 +16,7 @@ import (
 
 func TestSQLite(t *testing.T) {
 	t.Parallel()
+	asked := listen(t, "sqlite")
 	ledgertest.Run(t, func(t *testing.T) ledgertest.Database {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "closeout.db")
@@ -28,7 +29,7 @@ func TestSQLite(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return ledgertest.Database{URL: "sqlite:" + path, SQL: db, Back: back(t, "sqlite:"+path)}
+		return ledgertest.Database{URL: "sqlite:" + path, SQL: db, Back: back(t, "sqlite:"+path), Asked: asked}
 	})
 }
 

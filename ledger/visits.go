@@ -216,6 +216,9 @@ func (l *Ledger) command(
 		return c, err
 	}
 	ch, err := decide(c, is)
+	if err == nil {
+		err = ch.Commanded(c, is)
+	}
 	if err != nil {
 		return c, err
 	}

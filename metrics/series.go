@@ -279,7 +279,7 @@ func (e emit) workers(own string) func([]tasks.Worker) {
 }
 
 // facts shows what Redis tells; what it keeps to itself is missing.
-func (e emit) facts(f tasks.Facts) {
+func (e emit) facts(f tasks.Told) {
 	if so, known := f.Evicts(); known {
 		e.is(evicts, so)
 	}

@@ -80,7 +80,7 @@ type reader struct {
 	books   live.Kept[books]
 	sizes   live.Kept[[]tasks.Size]
 	workers live.Kept[[]tasks.Worker]
-	facts   live.Kept[tasks.Facts]
+	facts   live.Kept[tasks.Told]
 }
 
 // Watch shows what these sources say, from now on. It is called once.
@@ -93,7 +93,7 @@ func (m *Metrics) Watch(s Sources) {
 		books:   live.Kept[books]{Life: life, Patience: patience},
 		sizes:   live.Kept[[]tasks.Size]{Life: life, Patience: patience},
 		workers: live.Kept[[]tasks.Worker]{Life: life, Patience: patience},
-		facts:   live.Kept[tasks.Facts]{Life: life, Patience: patience},
+		facts:   live.Kept[tasks.Told]{Life: life, Patience: patience},
 	}
 	for _, of := range []string{ofLedger, ofQueues, ofWorkers, ofRedis} {
 		r.failed.WithLabelValues(of)
@@ -160,4 +160,4 @@ func (r *reader) readBooks(ctx context.Context) (b books, err error) {
 	return b, err
 }
 
-func (r *reader) readFacts(ctx context.Context) (tasks.Facts, error) { return tasks.Ask(ctx, r.Redis) }
+func (r *reader) readFacts(ctx context.Context) (tasks.Told, error) { return tasks.Ask(ctx, r.Redis) }

@@ -63,7 +63,7 @@ func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
 		}
 	}
 	if stand := c.Memo.Stand; first.ID == "" && stand != nil && s.ByHand.IsPositive() { // all of it went another way
-		first = closure.Intent{ID: "stand", Key: stand.Key, CashBefore: decimal.NewNullDecimal(stand.Cash)}
+		first = closure.Intent{ID: "stand", Key: stand.Key, CashBefore: decimal.NewNullDecimal(stand.Cash), Listed: stand.Listed}
 	}
 	sold, known := soldUntil(intents, math.MaxInt64)
 	if known {
@@ -76,7 +76,7 @@ func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
 				beside = beside.Add(p.Amount)
 			}
 		}
-		s.Beside = &USD{beside}
+		s.Beside = &USD{beside.Add(goneBefore(first, intents))}
 	}
 	if s.Sold != nil && s.Beside != nil {
 		s.Due = &USD{s.Beside.Add(sold).Sub(s.PaidOut.Decimal).Add(s.CameBack.Decimal).Sub(s.ByHand.Decimal)}
@@ -89,6 +89,21 @@ func StatementOf(c closure.Closure, intents []closure.Intent) Statement {
 	}
 	s.judge(c, closed)
 	return s
+}
+
+// goneBefore sums the payouts of an earlier system that the cash of the first payout here is without: those that had left by its
+// list, and had not come back.
+func goneBefore(first closure.Intent, intents []closure.Intent) (sum decimal.Decimal) {
+	for _, i := range intents {
+		status, listed := first.Listed[i.BrokerID]
+		if i.Kind != closure.TransferIntent || i.Key >= first.Key || !listed || !i.Amount.Valid {
+			continue
+		}
+		if f, _ := (alpaca.Transfer{Status: status}).Fate(); f == alpaca.Complete || f == alpaca.InFlight {
+			sum = sum.Add(i.Amount.Decimal)
+		}
+	}
+	return sum
 }
 
 // soldUntil is what the orders claimed up to a version of the row brought in; known is false where the broker's word on one

@@ -158,7 +158,7 @@ func (s *server) initiated(c closure.Closure, finish time.Time, message string) 
 		Message: message, ExpectedFinish: orNull(finish), Estimated: inWords(c, finish), NotBefore: orNull(c.NotBefore),
 		NextSteps: []string{},
 	}
-	for _, step := range closure.Road[c.Phase.Number()-1:] {
+	for _, step := range closure.Road[max(c.Phase.Number()-1, 0):] {
 		out.NextSteps = append(out.NextSteps, fmt.Sprintf("%s: %s", step.Phase, step.Does))
 	}
 	return out

@@ -80,7 +80,7 @@ func (s *server) progress(ctx context.Context, in *accountInput) (*progressOutpu
 func (s *server) progressOf(c closure.Closure, intents []closure.Intent) Progress {
 	finish := s.Readiness.Expect(c, intents)
 	p := Progress{
-		AccountID: c.AccountID, CurrentStep: earlierStep(c), Completed: c.Phase.Number() - 1, Total: len(closure.Road),
+		AccountID: c.AccountID, CurrentStep: earlierStep(c), Completed: max(c.Phase.Number()-1, 0), Total: len(closure.Road),
 		Estimated: inWords(c, finish), LastUpdated: c.UpdatedAt, Confirmation: c.Confirmation, InitiatedAt: c.CreatedAt,
 		JobID: c.ID, Phase: c.Phase, State: c.State, ExpectedFinish: orNull(finish), Waiting: desk.WaitingOf(c),
 		Money: readiness.MoneyOf(c, intents), Failures: c.Failures, LastError: c.LastError,

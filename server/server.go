@@ -137,7 +137,7 @@ func New(o Options) (http.Handler, error) {
 	s.registerEarlier(api, r)
 	s.registerDocs(r)
 	if o.Metrics != nil {
-		r.GET(MetricsPath, gin.WrapH(o.Metrics))
+		r.GET(MetricsPath, asSpelled, gin.WrapH(o.Metrics))
 	}
 	describe(api.OpenAPI().Components.Schemas)
 	explain(api.OpenAPI())
@@ -165,7 +165,15 @@ func (d door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // forAll are the addresses that want no key.
 var forAll = []string{"/health", "/ready", MetricsPath, DocsPath, "/openapi.json"}
 
-// MetricsPath is where the metrics are.
+// asSpelled keeps an address from being reached by a spelling that a proxy's rule does not know, such as /%6Detrics.
+func asSpelled(c *gin.Context) {
+	if c.Request.URL.RawPath != "" { // set where the path is escaped in another way than Go's
+		noRoute.problem("There is nothing at this address.").hinting("GET /openapi.json lists what there is.").write(c.Writer, c.Request)
+		c.Abort()
+	}
+}
+
+// MetricsPath is where the metrics are. Whoever stands before the server keeps it inside by this name.
 const MetricsPath = "/metrics"
 
 // Hangup ends every stream; its client is told to come back, and goes on from the last event at another server.

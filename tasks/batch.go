@@ -42,11 +42,11 @@ type Bite struct {
 // biteQueue carries all bites: they come behind everything that is urgent or usual.
 var biteQueue = QueueFor(closure.Bulk)
 
-// ParseBitePayload reads a bite's payload.
+// ParseBitePayload reads a bite's payload. closure.ErrNewer: it is of a newer version.
 func ParseBitePayload(b []byte) (BitePayload, error) {
 	var p BitePayload
-	if err := json.Unmarshal(b, &p); err != nil {
-		return p, fmt.Errorf("read task payload: %w", err)
+	if err := read(b, &p); err != nil {
+		return p, err
 	}
 	if (p.BatchID == "") == (p.RedriveID == "") || p.Version < 1 {
 		return p, fmt.Errorf("read task payload: batch_id or redrive_id, and version, must be given")

@@ -126,5 +126,7 @@ func Register(ctx context.Context, rdb redis.UniversalClient) error {
 	return nil
 }
 
-// Ping says whether Redis answers.
-func (q *Queue) Ping(ctx context.Context) error { return q.rdb.Ping(ctx).Err() }
+// Ping says whether Redis answers: of a cluster each primary, as each has queues.
+func (q *Queue) Ping(ctx context.Context) error {
+	return each(ctx, q.rdb, func(ctx context.Context, rdb redis.UniversalClient, _ string) error { return rdb.Ping(ctx).Err() })
+}

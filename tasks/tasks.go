@@ -14,7 +14,9 @@ import (
 // MaxRetry is Asynq's own net. The ledger's row decides earlier whether a closure is dead.
 const MaxRetry = 10
 
-// Payload is all that a task carries: which row, at which version. Nothing of the customer is in it.
+// Payload is all that a task carries: which row, at which version. Nothing of the customer is in it. It is of closure.Format: a
+// newer version that adds a member may leave "v" out, and older workers pass over the member; one that says "v":2 is given its
+// tasks back.
 type Payload struct {
 	ClosureID string `json:"closure_id"`
 	Version   int64  `json:"version"`
@@ -26,16 +28,27 @@ func PayloadOf(c closure.Closure) Payload {
 	return Payload{ClosureID: c.ID, Version: c.Version, Token: c.Token}
 }
 
-// ParsePayload reads a task's payload.
+// ParsePayload reads a task's payload. closure.ErrNewer: it is of a newer version.
 func ParsePayload(b []byte) (Payload, error) {
 	var p Payload
-	if err := json.Unmarshal(b, &p); err != nil {
-		return p, fmt.Errorf("read task payload: %w", err)
+	if err := read(b, &p); err != nil {
+		return p, err
 	}
 	if p.ClosureID == "" || p.Version < 1 || p.Token == "" {
 		return p, fmt.Errorf("read task payload: closure_id, version and token must all be given")
 	}
 	return p, nil
+}
+
+// read reads a payload into a pointer.
+func read(b []byte, into any) error {
+	if f := closure.FormatOf(b); f > closure.Format {
+		return fmt.Errorf("read task payload: %w: it is of format %d", closure.ErrNewer, f)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("read task payload: %w", err)
+	}
+	return nil
 }
 
 // TraceHeader is the header of a task that names the trace of its closure, where that has one. It comes from the closure's row

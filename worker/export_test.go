@@ -24,6 +24,9 @@ func Watch(rdb redis.UniversalClient, hands int64) Pulse {
 // Err says in which way Asynq is not at work.
 func (p Pulse) Err() error { return p.err() }
 
+// Alive says whether a new start would not help.
+func (p Pulse) Alive() bool { return p.alive() }
+
 // Counted counts a handler's visits.
 func (p Pulse) Counted(h asynq.Handler) asynq.Handler { return p.counted(h) }
 

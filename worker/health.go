@@ -69,7 +69,20 @@ func (p *page) tell(found map[string]error) {
 	}
 }
 
-// serveHealth opens the page. It answers before Asynq starts and until the last visit has ended.
+// serveAlive is GET /alive: 503 only for a worker that should be started again.
+func serveAlive(pulse *pulse) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		status, said := http.StatusOK, "ok"
+		if !pulse.alive() {
+			status, said = http.StatusServiceUnavailable, "stuck"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"asynq": said})
+	}
+}
+
+// serveHealth opens the page, and the one that says whether a new start would help. It answers before Asynq starts and until the last visit has ended.
 func serveHealth(ctx context.Context, o Options, pulse *pulse) (stop func(), err error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.HealthAddr)
 	if err != nil {
@@ -77,6 +90,7 @@ func serveHealth(ctx context.Context, o Options, pulse *pulse) (stop func(), err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /health", &page{o: o, pulse: pulse, down: map[string]bool{}})
+	mux.Handle("GET /alive", serveAlive(pulse))
 	if o.Metrics != nil {
 		mux.Handle("GET /metrics", o.Metrics)
 	}

@@ -137,6 +137,9 @@ func TestTheHealthPageSaysWhatIsDown(t *testing.T) {
 	s.health = map[string]error{"ledger": nil, "redis": errors.New("dial tcp 10.0.0.7: refused")}
 	s.mu.Unlock()
 	s.shows(http.StatusServiceUnavailable, map[string]string{"asynq": "ok", "ledger": "ok", "redis": "down"})
+	if code, body, err := get(t.Context(), "http://"+s.addr+"/alive"); err != nil || code != http.StatusOK || body["asynq"] != "ok" {
+		t.Errorf("with Redis down a new start would not help: %d %v %v", code, body, err)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -381,8 +384,8 @@ func TestThePulseIsThatOfThisProcessesAsynq(t *testing.T) {
 			t.Helper()
 			for range 60 {
 				time.Sleep(time.Second)
-				if err := p.Err(); err != nil {
-					t.Errorf("%s: %v", when, err)
+				if err := p.Err(); err != nil || !p.Alive() {
+					t.Errorf("%s: %v, alive: %v", when, err, p.Alive())
 				}
 			}
 		}
@@ -401,6 +404,10 @@ func TestThePulseIsThatOfThisProcessesAsynq(t *testing.T) {
 		if err := p.Err(); err == nil {
 			t.Error("it counts as at work though its Redis is away")
 		}
+		time.Sleep(130 * time.Second)
+		if !p.Alive() {
+			t.Error("it would be started again because its Redis is away")
+		}
 		gone.armed.Store(false)
 		time.Sleep(10 * time.Second)
 		alive("with its Redis back")
@@ -408,6 +415,9 @@ func TestThePulseIsThatOfThisProcessesAsynq(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if err := p.Err(); err == nil {
 			t.Error("it counts as at work after it was stopped")
+		}
+		if time.Sleep(105 * time.Second); p.Alive() {
+			t.Error("nothing beats any more, and it would not be started again")
 		}
 		_, _ = rdb.Close(), other.Close()
 		m.Close()

@@ -19,7 +19,8 @@ import (
 // costs no query, speaks of this process and no other, and an emptied Redis changes nothing about it.
 type pulse struct {
 	stage  atomic.Int32
-	beat   atomic.Int64 // unix nanoseconds of the last heartbeat that Redis took; 0: none yet
+	tried  atomic.Int64 // unix nanoseconds of the last heartbeat that was begun, whatever Redis said
+	beat   atomic.Int64 // of the last one that Redis took; 0: none yet
 	asked  atomic.Int64 // of the last answer to the question for tasks
 	inHand atomic.Int64 // visits
 	hands  int64        // visits it may have in hand
@@ -57,6 +58,16 @@ func (p *pulse) err() error {
 	return nil
 }
 
+// standstill is machine time without a heartbeat even begun after which a worker counts as stuck: far above the half minute that one
+// may take while Redis does not answer.
+const standstill = 2 * time.Minute
+
+// alive is no only for a worker that a new start would mend: its Asynq does not even try. While Redis or the ledger is away it
+// tries, and an orchestrator that restarted every worker then would mend nothing.
+func (p *pulse) alive() bool {
+	return p.stage.Load() != working || time.Now().UnixNano()-p.tried.Load() <= int64(standstill)
+}
+
 // counted counts the visits in hand: Asynq stops waiting for a handler when its time is up, and the ledger must not be
 // closed under one.
 func (p *pulse) counted(h asynq.Handler) asynq.Handler {
@@ -75,6 +86,9 @@ func (p *pulse) DialHook(next redis.DialHook) redis.DialHook {
 
 func (p *pulse) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if begins(cmd) {
+			p.tried.Store(time.Now().UnixNano())
+		}
 		err := next(ctx, cmd)
 		if err == nil || errors.Is(err, redis.Nil) { // nil: there is no task
 			switch script(cmd) {
@@ -97,6 +111,12 @@ const (
 	heartbeat
 	question
 )
+
+// begins says whether a command is the first of a heartbeat; its script comes only once Redis has taken that.
+func begins(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	return len(args) > 1 && cmd.Name() == "zadd" && args[1] == "asynq:servers"
+}
 
 // script tells the two scripts by their keys: EVALSHA sha numkeys key...
 func script(cmd redis.Cmder) int {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,23 +14,46 @@ import (
 // ErrUnfit says that this Redis would lose tasks or can't run Asynq's scripts. Waiting does not mend it; a person must.
 var ErrUnfit = errors.New("this Redis is not fit for the queue")
 
-// Fit asks Redis whether it may carry the queue. ErrUnfit: it may not, and the text says what to do. Any other error: it
-// could not be asked now. The warnings are for the log; what a server does not tell is one, since nobody knows.
+// Fit asks Redis whether it may carry the queue, each primary if it is a cluster. ErrUnfit: it may not, and the text says what to
+// do. Any other error: it could not be asked now. The warnings are for the log; what a server does not tell is one, since
+// nobody knows.
 func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err error) {
 	if err := rdb.Ping(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("ask Redis: %w", err)
 	}
-	info, err := tasks.Ask(ctx, rdb)
+	told, err := tasks.Ask(ctx, rdb)
 	if errors.Is(err, tasks.ErrUntold) {
 		return []string{"whether Redis is at least 6.2 and evicts nothing is not known: " + err.Error()}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if info["role"] == "slave" {
-		return nil, errors.New("this Redis is a replica and takes no writes; waiting for a primary")
-	}
 	var unfit []error
+	for _, info := range told {
+		if info["role"] == "slave" {
+			return nil, errors.New("this Redis is a replica and takes no writes; waiting for a primary")
+		}
+		warned, bad := judge(info)
+		for _, w := range warned { // once, though several servers of a cluster are so
+			if !slices.Contains(warnings, w) {
+				warnings = append(warnings, w)
+			}
+		}
+		for _, err := range bad {
+			if addr := info[tasks.Addr]; addr != "" {
+				err = fmt.Errorf("of the cluster %s: %w", addr, err)
+			}
+			unfit = append(unfit, err)
+		}
+	}
+	if len(unfit) > 0 {
+		return warnings, fmt.Errorf("%w: %w", ErrUnfit, errors.Join(unfit...))
+	}
+	return warnings, nil
+}
+
+// judge says what is to be said of one server.
+func judge(info tasks.Facts) (warnings []string, unfit []error) {
 	switch old, known := olderThan62(info["redis_version"]); {
 	case !known:
 		warnings = append(warnings, "Redis does not tell its version: it must be at least 6.2")
@@ -47,10 +71,7 @@ func Fit(ctx context.Context, rdb redis.UniversalClient) (warnings []string, err
 		warnings = append(warnings, "Redis keeps no append-only file (appendonly no): a restart of Redis loses tasks. No closure is lost by that: "+
 			"the sweep rebuilds the queue from the ledger, and each closure goes on a minute or so after its visit was due")
 	}
-	if len(unfit) > 0 {
-		return warnings, fmt.Errorf("%w: %w", ErrUnfit, errors.Join(unfit...))
-	}
-	return warnings, nil
+	return warnings, unfit
 }
 
 // olderThan62 reads a version such as 7.0.15.

@@ -63,9 +63,18 @@ type Options struct {
 
 const defaultConcurrency = 20
 
-// Mux routes each phase's task type to the runner. The road is the list: a phase can't be forgotten.
+// Mux routes each phase's task type to the runner. The road is the list: a phase can't be forgotten. A type that it does not
+// know, a newer version's, is given back: Asynq would use up its retries, and take one that begins with a known type for that.
 func Mux(r *handlers.Runner) *asynq.ServeMux {
 	mux := asynq.NewServeMux()
+	mux.Use(func(next asynq.Handler) asynq.Handler {
+		return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+			if _, exactly := mux.Handler(t); exactly != t.Type() {
+				return handlers.GiveBack(r.Log, t.Type(), "an unknown type")
+			}
+			return next.ProcessTask(ctx, t)
+		})
+	})
 	for _, s := range closure.Road {
 		mux.HandleFunc(tasks.TypeOf(s.Phase), r.ProcessTask)
 	}
@@ -96,9 +105,9 @@ func Config(base context.Context, o Options) asynq.Config {
 		TaskCheckInterval:        200 * time.Millisecond,
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          o.Timing.Drain,
-		RetryDelayFunc:           backoff(o.Timing.Backoff),
+		RetryDelayFunc:           backoff(o.Timing.Backoff, o.Timing.Sweep),
 		IsFailure: func(err error) bool {
-			return !errors.Is(err, handlers.ErrNotCounted) && !errors.Is(err, context.Canceled)
+			return !errors.Is(err, handlers.ErrNotCounted) && !errors.Is(err, closure.ErrNewer) && !errors.Is(err, context.Canceled)
 		},
 		ErrorHandler: givenUp(o.Log),
 		BaseContext:  func() context.Context { return base },
@@ -115,13 +124,17 @@ func (o Options) concurrency() int {
 }
 
 // backoff doubles from the first delay, with jitter so that a thousand closures don't come back together. A visit that was
-// cut short goes to the next worker at once.
-func backoff(first time.Duration) asynq.RetryDelayFunc {
+// cut short goes to the next worker at once; one for a newer version comes again about once a sweep, however many older workers
+// are still there.
+func backoff(first, sweep time.Duration) asynq.RetryDelayFunc {
 	return func(n int, err error, _ *asynq.Task) time.Duration {
 		if errors.Is(err, context.Canceled) {
 			return 0
 		}
 		d := first << min(n, 5)
+		if errors.Is(err, closure.ErrNewer) {
+			d = sweep
+		}
 		return d/2 + rand.N(d)
 	}
 }
@@ -148,6 +161,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	o.Redis.AddHook(p)
+	p.tried.Store(time.Now().UnixNano())
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := asynq.NewServerFromRedisClient(o.Redis, Config(base, o))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -67,7 +68,7 @@ func TestBitesAreRouted(t *testing.T) {
 func TestARetryWaitsTwiceAsLongEachTimeGiveOrTakeAHalf(t *testing.T) {
 	t.Parallel()
 	for _, first := range []time.Duration{closure.DefaultTiming.Backoff, closure.ShortTiming.Backoff} {
-		wait := worker.Backoff(first)
+		wait := worker.Backoff(first, time.Hour)
 		for n := range 2 * tasks.MaxRetry {
 			d := first << min(n, 5)
 			least, most := time.Duration(1<<63-1), time.Duration(0)
@@ -122,6 +123,73 @@ func TestAnErrorOfTheLedgerIsNotCounted(t *testing.T) {
 			m.Close()
 		})
 	}
+}
+
+// What only a newer version can carry out is given back as often as it comes, about once a sweep, and uses up no retry: a newer
+// worker finds it as it was.
+func TestWhatANewerVersionMustCarryOutIsGivenBack(t *testing.T) {
+	t.Parallel()
+	newer := map[string]*asynq.Task{
+		"a type":                              asynq.NewTask("letters:post", []byte("{}")),
+		"a type that begins with a known one": asynq.NewTask(tasks.TypeOf(closure.Withdrawal)+"_by_wire", []byte(`{"closure_id":"c","version":1,"token":"t"}`)),
+		"a payload":                           asynq.NewTask(tasks.TypeOf(closure.Withdrawal), []byte(`{"v":2,"closure":{"id":"c"}}`)),
+		"a bite's payload":                    asynq.NewTask(tasks.BatchStarts, []byte(`{"v":2,"of":"b"}`)),
+		"a row":                               asynq.NewTask(tasks.TypeOf(closure.Withdrawal), []byte(`{"closure_id":"c","version":1,"token":"t","more":[1]}`)),
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := miniredis.NewMiniRedis()
+		m.ClockTTL(true)
+		rdb := dial(m)
+		var given atomic.Int32
+		log := silent()
+		log.AddHook(heard(func(e *logrus.Entry) {
+			if strings.Contains(e.Message, "given back") {
+				given.Add(1)
+			}
+		}))
+		mux := worker.Mux(&handlers.Runner{Ledger: newerRow{}, Log: log, Timing: closure.DefaultTiming})
+		worker.MuxBatches(mux, &handlers.Batches{Log: log})
+		srv := worker.Server(worker.Options{Redis: rdb, Timing: closure.DefaultTiming, Log: log})
+		if err := srv.Start(mux); err != nil {
+			t.Fatal(err)
+		}
+		client := asynq.NewClientFromRedisClient(rdb)
+		for name, task := range newer {
+			if _, err := client.EnqueueContext(t.Context(), task, asynq.TaskID(name), asynq.Queue("account_closure"), asynq.MaxRetry(tasks.MaxRetry)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(4 * time.Minute)
+		if n := int(given.Load()); n < 3*len(newer) || n > 16*len(newer) {
+			t.Errorf("%d tasks were given back %d times in 4 minutes", len(newer), n)
+		}
+		srv.Shutdown()
+		for name := range newer {
+			info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo("account_closure", name)
+			if err != nil || info.State != asynq.TaskStateRetry || info.Retried != 0 {
+				t.Errorf("%s: %+v, %v", name, info, err)
+			}
+		}
+		_ = rdb.Close()
+		m.Close()
+	})
+}
+
+// newerRow is a ledger whose one closure is in a phase of a newer version.
+type newerRow struct{ handlers.Ledger }
+
+func (newerRow) Load(context.Context, string) (closure.Closure, []closure.Intent, error) {
+	return closure.Closure{ID: "c", Version: 1, Token: "t", Phase: "wiring", State: closure.Running}, nil, nil
+}
+
+// heard is a hook of the log.
+type heard func(*logrus.Entry)
+
+func (heard) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h heard) Fire(e *logrus.Entry) error {
+	h(e)
+	return nil
 }
 
 func TestTwentyVisitsRunAtOnceUnlessItIsToldOtherwise(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,21 +66,30 @@ func (s store) check(bad *complaints) {
 
 // queueStore is where the queue is.
 type queueStore struct {
-	RedisURL string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss:// URL, or redis:// on this machine."`
+	RedisURL string `env:"CLOSEOUT_REDIS_URL" secret:"" help:"rediss://user:password@host:6379/0, by Sentinel rediss-sentinel://user:password@host1:26379,host2:26379/0?master=NAME (&sentinel_username=… and &sentinel_password=… are Sentinel's own), a cluster rediss-cluster://user:password@host1:6379,host2:6379; with redis instead of rediss in clear, on this machine. For TLS ?ca_file=FILE, ?cert_file=FILE&key_file=FILE and ?server_name=NAME."`
 }
 
 // options returns how to reach it; nil where that is not known.
-func (q queueStore) options(e encryption, bad *complaints) *redis.Options {
-	o, err := redis.ParseURL(q.RedisURL)
-	switch {
-	case q.RedisURL == "":
+func (q queueStore) options(e encryption, bad *complaints) *redis.UniversalOptions {
+	if q.RedisURL == "" {
 		bad.add("CLOSEOUT_REDIS_URL", "must be given, such as redis://127.0.0.1:6379/0 (miniredis is for closeout dev alone)")
 		return nil
-	case err != nil:
-		bad.add("CLOSEOUT_REDIS_URL", "is no redis:// or rediss:// URL") // it may hold a password: not repeated
+	}
+	return redisAt("CLOSEOUT_REDIS_URL", q.RedisURL, e, bad)
+}
+
+// redisAt says how to reach the Redis that a setting names; nil where that is not known.
+func redisAt(setting, address string, e encryption, bad *complaints) *redis.UniversalOptions {
+	o, err := parseRedis(address)
+	if err != nil {
+		bad.add(setting, "%v", err)
 		return nil
+	}
+	switch {
 	case e.clear(plainRedis, redisHosts(o)):
-		bad.add("CLOSEOUT_REDIS_URL", "would go over the network unencrypted: write rediss:// and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+		bad.add(setting, "would go over the network unencrypted: write rediss and have Redis speak TLS; or say CLOSEOUT_PLAINTEXT=redis")
+	case (o.MasterName != "" || o.IsClusterMode) && o.TLSConfig == nil && !slices.Contains(e.Plaintext, plainRedis):
+		keepIn(o)
 	}
 	o.ContextTimeoutEnabled = true // a 202 and a health check have no time for a Redis that does not answer
 	o.DialerRetries = 1            // a command is tried again anyway, each time with a new dial
@@ -144,7 +154,8 @@ type settings struct {
 	status *ledger.AccountStatus // nil: none
 	log    *logrus.Logger
 	traces tracing
-	asIs   bool // the ledger's schema is left as it is
+	told   func(statement string, alone bool) // of each round trip to the ledger; nil: nobody is
+	asIs   bool                               // the ledger's schema is left as it is
 }
 
 func (c common) check(bad *complaints) settings {
@@ -232,7 +243,7 @@ func (c common) policy(env closure.Environment, bad *complaints) closure.Policy 
 }
 
 // check looks at the addresses and credentials of the real servers. Sandbox and live must not be mixed.
-func (r remote) check(s *settings, bad *complaints) *redis.Options {
+func (r remote) check(s *settings, bad *complaints) *redis.UniversalOptions {
 	env := s.env
 	clock, err := closure.ParseClock(r.Day)
 	switch {

@@ -144,3 +144,15 @@ func (d demo) id() string {
 	n := slices.IndexFunc(demos, func(e demo) bool { return e.name == d.name }) + 1
 	return fmt.Sprintf("5eed0000-0000-4000-8000-%012d", n)
 }
+
+// makeDemos makes the demo accounts; those that are there already stay as they are.
+func makeDemos(broker *sim.Sim) error {
+	for _, d := range demos {
+		spec := d.spec
+		spec.ID = d.id()
+		if _, err := broker.AddAccount(spec); err != nil {
+			return fmt.Errorf("make demo account %q: %w", d.name, err)
+		}
+	}
+	return nil
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -47,25 +46,13 @@ func unverified(hosts []ledger.Host) bool {
 
 func local(h ledger.Host) bool { return h.Name == "" || loopback(h.Name) }
 
-// redisHosts are the ways to a Redis, which is one.
-func redisHosts(o *redis.Options) []ledger.Host {
-	h := ledger.Host{Encrypted: o.TLSConfig != nil, Verified: o.TLSConfig != nil && !o.TLSConfig.InsecureSkipVerify}
-	if o.Network != "unix" {
-		h.Name = o.Addr
-		if host, _, err := net.SplitHostPort(o.Addr); err == nil {
-			h.Name = host
-		}
-	}
-	return []ledger.Host{h}
-}
-
 // warn tells at a start what is less than it could be.
-func (r remote) warn(log *logrus.Logger, opts *redis.Options) {
+func (r remote) warn(log *logrus.Logger, opts *redis.UniversalOptions) {
 	database, _ := ledger.Hosts(r.DatabaseURL) // read by the check
 	for _, s := range []struct {
 		name, mend string
 		hosts      []ledger.Host
-	}{{"Redis", "rediss:// without skip_verify", redisHosts(opts)}, {"Postgres", "sslmode=verify-full", database}} {
+	}{{"Redis", "CLOSEOUT_REDIS_URL without skip_verify", redisHosts(opts)}, {"Postgres", "sslmode=verify-full", database}} {
 		switch {
 		case inClear(s.hosts):
 			log.Warn("the connections to " + s.name + " are not encrypted, as CLOSEOUT_PLAINTEXT allows")

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/sirupsen/logrus"
 )
 
@@ -26,6 +25,12 @@ func TestWhatLeavesTheMachineIsEncrypted(t *testing.T) {
 		"Redis in clear, said":       {redis: "redis://:hunter2@redis:6379/0", database: here, plaintext: []string{"redis"}, warned: "connections to Redis are not encrypted"},
 		"Redis encrypted":            {redis: "rediss://:hunter2@redis.firm.example:6379/0", database: here},
 		"Redis believed":             {redis: "rediss://:hunter2@redis.firm.example:6379/0?skip_verify=true", database: here, warned: "connections to Redis are encrypted, but"},
+		"a cluster in clear":         {redis: "redis-cluster://:hunter2@127.0.0.1:6379,redis.firm.example:6379", database: here, refused: "CLOSEOUT_REDIS_URL"},
+		"a cluster in clear, said":   {redis: "redis-cluster://:hunter2@redis1,redis2", database: here, plaintext: []string{"redis"}, warned: "connections to Redis are not encrypted"},
+		"a cluster encrypted":        {redis: "rediss-cluster://:hunter2@redis1,redis2", database: here},
+		"Sentinels in clear":         {redis: "redis-sentinel://:hunter2@localhost,redis2/0?master=m&sentinel_password=hunter22", database: here, refused: "CLOSEOUT_REDIS_URL"},
+		"Sentinels here":             {redis: "redis-sentinel://:hunter2@localhost:1,[::1]:2/0?master=m", database: here},
+		"Sentinels believed":         {redis: "rediss-sentinel://:hunter2@redis1,redis2/0?master=m&skip_verify=true", database: here, warned: "connections to Redis are encrypted, but"},
 		"Postgres in clear":          {redis: "redis://127.0.0.1/0", database: "postgres://u:hunter2@db/c?sslmode=disable", refused: "CLOSEOUT_DATABASE_URL"},
 		"Postgres by its default":    {redis: "redis://127.0.0.1/0", database: "postgres://u:hunter2@db/c", refused: "CLOSEOUT_DATABASE_URL"},
 		"Postgres that prefers":      {redis: "redis://127.0.0.1/0", database: "postgres://u:hunter2@db/c?sslmode=prefer", refused: "CLOSEOUT_DATABASE_URL"},
@@ -74,16 +79,5 @@ func TestEveryCommandOfTheLedgerWantsItEncrypted(t *testing.T) {
 		if status != 2 || !strings.Contains(said, "CLOSEOUT_DATABASE_URL: would go over the network unencrypted") || strings.Contains(said, "hunter2") {
 			t.Errorf("%v: status %d: %s", args, status, said)
 		}
-	}
-}
-
-// TestRedisURLsThatNameNoHost are this machine's, as go-redis dials them.
-func TestRedisURLsThatNameNoHost(t *testing.T) {
-	o, err := redis.ParseURL("redis:///0")
-	if err != nil || inClear(redisHosts(o)) {
-		t.Errorf("%v, %+v", err, redisHosts(o))
-	}
-	if !inClear(redisHosts(&redis.Options{Addr: "redis.firm.example"})) {
-		t.Error("an address without a port counts as this machine's")
 	}
 }

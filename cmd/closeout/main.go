@@ -26,8 +26,10 @@ type cli struct {
 	Keys      keysCmd          `cmd:"" help:"Make, list and revoke API keys."`
 	Monitor   monitorCmd       `cmd:"" help:"Look at the service and mend it, by the ledger and Redis themselves."`
 	Ledger    ledgerCmd        `cmd:"" help:"Verify the ledger's histories; reconcile a restored one with the broker."`
+	Import    importCmd        `cmd:"" help:"Take over closures from the system before this one."`
 	Migrate   migrateCmd       `cmd:"" help:"Bring the ledger's schema up to date; server and worker also do it at their start."`
 	Mail      mailCmd          `cmd:"" help:"Show the letters to customers."`
+	Bench     benchCmd         `cmd:"" help:"Measure what a closure costs, beside a bare Asynq chain of as much work."`
 	Readyz    readyzCmd        `cmd:"" help:"Ask a running server or worker whether it is ready, for health checks."`
 	Version   kong.VersionFlag `help:"Print the version."`
 }

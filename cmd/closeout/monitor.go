@@ -62,7 +62,7 @@ type sight struct {
 	actor  string
 	clock  closure.Clock
 	ledger *ledger.Ledger // nil: it could not be opened
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	queue  *tasks.Queue
 	away   error    // why there is no Redis to ask, if it is known
 	unread []string // what could not be read, and why
@@ -83,7 +83,7 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 	if m.Data != "" && m.RedisURL == noRedis {
 		away = errors.New("the demo does not run, and its Redis ended with it")
 	}
-	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewClient(opts)}
+	s := &sight{output: o, json: m.JSON, color: tty(o) != nil, actor: "operator:cli:" + username(), clock: clock, away: away, rdb: redis.NewUniversalClient(opts)}
 	s.queue = tasks.NewQueue(s.rdb, clock, closure.TimingOf(clock).Task)
 	from := m.ledgerOptions()
 	from.Clock, from.AsIs = clock, true
@@ -116,7 +116,7 @@ func (m *monitorCmd) look(ctx context.Context, o output, do func(ctx context.Con
 }
 
 // settings are the servers' addresses, by the environment or by a demo's folder.
-func (m *monitorCmd) settings() (*redis.Options, closure.Clock, error) {
+func (m *monitorCmd) settings() (*redis.UniversalOptions, closure.Clock, error) {
 	var bad complaints
 	var clock closure.Clock
 	if m.Data != "" {

@@ -55,7 +55,7 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.broker, err = alpaca.New(broker); err != nil {
 		return nil, err
 	}
-	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, AsIs: s.asIs}); err != nil {
+	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, AsIs: s.asIs, Told: s.told}); err != nil {
 		return nil, err
 	}
 	var flush func()

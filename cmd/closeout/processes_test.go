@@ -87,34 +87,57 @@ func built(tb testing.TB) string {
 // demo's. through, if given, says at which address the service's processes find what listens at another.
 func newWorld(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
 	t.Helper()
-	w := &world{TB: t, bin: built(t), redis: servers.StartRedis(t), postgres: servers.StartPostgres(t), data: t.TempDir(), key: worldKey}
-	w.database = w.postgres.Database(t)
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "CLOSEOUT_") {
-			w.env = append(w.env, e)
-		}
-	}
-	w.clock = closure.ScaledClock(day, demoBegins, time.Now())
-	w.env = append(w.env, "CLOSEOUT_DAY="+w.clock.String(), "CLOSEOUT_LOG_FORMAT=json", "CLOSEOUT_LOG_LEVEL=debug")
-	w.sim = w.start("simulator", "--addr", "127.0.0.1:0", "--data", w.data)
-	broker := w.sim.listens()
-	w.broker = "http://" + broker
+	w := newGround(t, day, through...)
+	w.opens(w.postgres, w.database)
+	return w
+}
+
+// newGround is a world whose ledger is nobody's yet, and has no schema.
+func newGround(t *testing.T, day time.Duration, through ...func(name, addr string) string) *world {
+	t.Helper()
+	r, pg := servers.StartRedis(t), servers.StartPostgres(t)
+	database := pg.Database(t)
 	seen := func(name, addr, url string) string {
 		for _, f := range through {
 			url = strings.Replace(url, addr, f(name, addr), 1)
 		}
 		return url
 	}
-	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+seen("redis", w.redis.Addr, w.redis.URL), "CLOSEOUT_DATABASE_URL="+seen("postgres", w.postgres.Addr, w.database),
-		"CLOSEOUT_API_KEYS=test="+worldKey, "CLOSEOUT_ALPACA_URL="+seen("broker", broker, w.broker),
-		"CLOSEOUT_ALPACA_KEY="+demoKey, "CLOSEOUT_ALPACA_SECRET="+demoSecret)
-	var err error
-	w.ledger, err = ledger.Open(t.Context(), ledger.Options{URL: w.database, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: w.clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.ledger.Close() })
+	w := worldOn(t, closure.ScaledClock(day, demoBegins, time.Now()), seen("redis", r.Addr, r.URL), seen("postgres", pg.Addr, database), func(addr, url string) string { return seen("broker", addr, url) })
+	w.redis, w.postgres, w.database = r, pg, database
 	return w
+}
+
+// worldOn starts the simulator for servers that are there already; theirs are the URLs that the service's processes are given.
+// broker says where these find the simulator.
+func worldOn(t *testing.T, clock closure.Clock, redis, database string, broker func(addr, url string) string) *world {
+	t.Helper()
+	w := &world{TB: t, bin: built(t), clock: clock, data: t.TempDir(), key: worldKey}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "CLOSEOUT_") {
+			w.env = append(w.env, e)
+		}
+	}
+	w.env = append(w.env, "CLOSEOUT_DAY="+w.clock.String(), "CLOSEOUT_LOG_FORMAT=json", "CLOSEOUT_LOG_LEVEL=debug")
+	w.sim = w.start("simulator", "--addr", "127.0.0.1:0", "--data", w.data)
+	addr := w.sim.listens()
+	w.broker = "http://" + addr
+	w.env = append(w.env, "CLOSEOUT_REDIS_URL="+redis, "CLOSEOUT_DATABASE_URL="+database,
+		"CLOSEOUT_API_KEYS=test="+worldKey, "CLOSEOUT_ALPACA_URL="+broker(addr, w.broker),
+		"CLOSEOUT_ALPACA_KEY="+demoKey, "CLOSEOUT_ALPACA_SECRET="+demoSecret)
+	return w
+}
+
+// opens gives the test its own eyes on the ledger, past whatever stands before the database, and migrates it.
+func (w *world) opens(pg *servers.Postgres, database string) {
+	w.Helper()
+	w.postgres, w.database = pg, database
+	var err error
+	w.ledger, err = ledger.Open(w.Context(), ledger.Options{URL: database, Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox), Clock: w.clock})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = w.ledger.Close() })
 }
 
 // program is one process of the service.

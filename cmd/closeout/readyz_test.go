@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,6 +38,38 @@ func TestReadyzSaysInOneLineWhetherAProcessIsReady(t *testing.T) {
 				t.Errorf("exit %d: %q %q, want %d: %q", exit, out.String(), errs.String(), tt.exit, tt.want)
 			}
 		})
+	}
+}
+
+// Without a URL the one that is there is asked: a server, or a worker where no server listens. A server that is not ready is no
+// reason to ask a worker.
+func TestReadyzAsksTheOneThatIsThere(t *testing.T) {
+	t.Parallel()
+	page := func(status int, body string) *url.URL {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+		}))
+		t.Cleanup(s.Close)
+		return &url.URL{Scheme: "http", Host: s.Listener.Addr().String(), Path: "/"}
+	}
+	gone := httptest.NewServer(nil)
+	nobody := &url.URL{Scheme: "http", Host: gone.Listener.Addr().String(), Path: "/"}
+	gone.Close()
+	worker, stuck := page(200, `{"asynq":"ok"}`), page(503, `{"detail":"This does not answer: ledger."}`)
+	for name, tt := range map[string]struct {
+		pages []*url.URL
+		ready bool
+		said  string
+	}{
+		"a worker alone":            {[]*url.URL{nobody, worker}, true, "asynq ok"},
+		"a server that is not fine": {[]*url.URL{stuck, worker}, false, "503 Service Unavailable: This does not answer: ledger."},
+		"nobody":                    {[]*url.URL{nobody, nobody}, false, "no answer from " + nobody.String()},
+	} {
+		ready, said := askFirst(t.Context(), tt.pages)
+		if ready != tt.ready || !strings.HasPrefix(said, tt.said) {
+			t.Errorf("%s: %v, %q", name, ready, said)
+		}
 	}
 }
 

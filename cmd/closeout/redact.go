@@ -67,18 +67,42 @@ func (s *secrets) learn(k *kong.Context) {
 		if strings.HasPrefix(value, "sqlite:") { // a path
 			continue
 		}
-		if u, err := url.Parse(value); err == nil && u.Host != "" {
-			secret, _ := u.User.Password()
-			if secret == u.User.Username() { // as in many an example: no secret, and a word that is needed
-				continue
-			}
-			s.add(secret, url.QueryEscape(secret), strings.TrimPrefix(u.User.String(), url.User(u.User.Username()).String()+":"))
+		if scheme, _, found := strings.Cut(value, "://"); found && !strings.ContainsAny(scheme, "=:/") {
+			s.learnURL(value)
 			continue
 		}
 		s.add(value)
 		for part := range strings.SplitSeq(value, ",") { // name=secret, name:hash
 			if i := strings.IndexAny(part, "=:"); i > 0 {
 				s.add(part[i+1:])
+			}
+		}
+	}
+}
+
+// learnURL notes the passwords in an address. It may name several hosts, which url.Parse does not read.
+func (s *secrets) learnURL(value string) {
+	_, rest, _ := strings.Cut(value, "://")
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	if at := strings.LastIndex(rest[:end], "@"); at >= 0 {
+		user, written, _ := strings.Cut(rest[:at], ":")
+		secret, err := url.PathUnescape(written)
+		if err != nil {
+			secret = written
+		}
+		if name, err := url.PathUnescape(user); err != nil || name != secret { // as in many an example: no secret, and a word that is needed
+			s.add(secret, url.QueryEscape(secret), written)
+		}
+	}
+	_, query, _ := strings.Cut(rest[end:], "?")
+	parameters, _ := url.ParseQuery(query) // what of it can be read
+	for name, values := range parameters {
+		if strings.HasSuffix(name, "password") {
+			for _, v := range values {
+				s.add(v, url.QueryEscape(v))
 			}
 		}
 	}

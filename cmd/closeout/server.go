@@ -56,8 +56,8 @@ func (c *serverCmd) Run(ctx context.Context) error {
 	return serve(ctx, ln, h)
 }
 
-func (r remote) assemble(ctx context.Context, s settings, opts *redis.Options) (*parts, error) {
+func (r remote) assemble(ctx context.Context, s settings, opts *redis.UniversalOptions) (*parts, error) {
 	r.warn(s.log, opts)
-	return assemble(ctx, s, redis.NewClient(opts), r.DatabaseURL,
+	return assemble(ctx, s, redis.NewUniversalClient(opts), r.DatabaseURL,
 		alpaca.Options{BaseURL: r.AlpacaURL, Key: r.AlpacaKey, Secret: r.AlpacaSecret, UserAgent: "closeout/" + version})
 }

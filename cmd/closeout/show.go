@@ -32,12 +32,8 @@ type show struct {
 }
 
 func (s *show) run(ctx context.Context, broker *sim.Sim, initiate bool) error {
-	for _, d := range demos {
-		spec := d.spec
-		spec.ID = d.id()
-		if _, err := broker.AddAccount(spec); err != nil {
-			return fmt.Errorf("make demo account %q: %w", d.name, err)
-		}
+	if err := makeDemos(broker); err != nil {
+		return err
 	}
 	s.banner()
 	waiting := slices.Clone(demos)

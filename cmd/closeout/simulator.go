@@ -15,6 +15,7 @@ type simulatorCmd struct {
 	Data  string `help:"Folder of sim.db; without one everything is in memory and gone at the end."`
 	Seed  int64  `help:"Makes ids and chance repeatable."`
 	Calls int    `name:"calls-per-minute" help:"Answers so many calls in a minute and the rest with 429; 0: all."`
+	Demos bool   `help:"Makes the twelve accounts of closeout dev, 5eed0000-0000-4000-8000-000000000001 to …12, unless they are there."`
 	Day   string `env:"CLOSEOUT_DAY" help:"Scaled clock, 20s@<virtual origin>@<wall origin>: give the same to server and workers."`
 }
 
@@ -46,6 +47,11 @@ func (c *simulatorCmd) Run(ctx context.Context, o output) error {
 		return err
 	}
 	defer func() { _ = broker.Close() }()
+	if c.Demos {
+		if err := makeDemos(broker); err != nil {
+			return err
+		}
+	}
 	ln, err := listen(ctx, c.Addr)
 	if err != nil {
 		return err

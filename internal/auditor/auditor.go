@@ -218,10 +218,16 @@ func (a *audit) ours(c *closure) bool {
 
 // letters: the first letter is owed from the beginning, the last with the end.
 func (a *audit) letters(c *closure) {
-	want := []string{"initiated"}
+	var want []string
+	over, told := c.takenOver()
+	if !over {
+		want = append(want, "initiated")
+	}
 	switch c.state {
 	case "closed":
-		want = append(want, "completed")
+		if !told {
+			want = append(want, "completed")
+		}
 	case "canceled":
 		want = append(want, "canceled")
 	}

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -52,6 +53,7 @@ func (a *audit) payouts(id string) {
 		switch {
 		case !ok:
 			a.found(MissingTransfer, i.closure, id, "intent %s names %s", i.id, i.brokerID)
+		case a.adopted(i) && sameSum(e.Amount, i.amount) && banks[e.Key].RelationshipID == i.bank: // nobody here asked for it
 		case !sameSum(e.Amount, i.amount) || i.asked().Amount != e.Amount:
 			a.found(WrongPayout, i.closure, id, "intent %s is for %s, %s was paid", i.id, i.amount.Decimal, e.Amount)
 		case banks[e.Key].RelationshipID != i.bank || i.asked().RelationshipID != i.bank || a.bankOf(i.closure, i.key) != i.bank:
@@ -299,6 +301,11 @@ func (a *audit) bankOf(closureID string, key int64) (bank string) {
 		}
 	}
 	return bank
+}
+
+// adopted says whether an intent stands for what this service has not claimed.
+func (a *audit) adopted(i intent) bool {
+	return slices.ContainsFunc(a.closures, func(c closure) bool { return c.id == i.closure && c.adopted[i.key] })
 }
 
 func (acct *account) linesOr() []sim.Entry {

@@ -27,8 +27,8 @@ func (a *audit) history(c *closure) {
 			broken(e.seq, "the version went back")
 			return
 		}
-		if e.kind == "reconciled" || e.kind == "adopted" { // what was found at the broker was claimed in a time that is lost
-			claims[e.version] = true
+		if e.kind == "adopted" || e.kind == "reconciled" { // what others have asked for, or this service before a restore
+			c.adopted[e.version] = true
 		}
 		if e.kind == "claim" {
 			claims[e.version] = true
@@ -47,7 +47,7 @@ func (a *audit) history(c *closure) {
 		broken(int64(len(c.events)), "it says "+state+", the row says "+c.state)
 	}
 	for _, i := range c.intents {
-		if !claims[i.key] {
+		if !claims[i.key] && !c.adopted[i.key] {
 			a.found(Unclaimed, c.id, c.account, "%s intent %s", i.kind, i.id)
 		}
 	}

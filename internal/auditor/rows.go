@@ -18,6 +18,20 @@ type closure struct {
 	events  []event
 	intents []intent
 	notices []notice
+	adopted map[int64]bool // versions at which instructions were taken in that this service had not claimed
+}
+
+// takenOver says whether an earlier system had begun the closure, and whether the customer heard of its end from that.
+func (c closure) takenOver() (over, told bool) {
+	var m struct {
+		Over *struct {
+			Told bool `json:"told"`
+		} `json:"taken_over"`
+	}
+	if json.Unmarshal([]byte(c.memo), &m) != nil || m.Over == nil {
+		return false, false
+	}
+	return true, m.Over.Told
 }
 
 func (c closure) ended() bool { return c.state == "closed" || c.state == "canceled" }
@@ -136,7 +150,7 @@ func (a *audit) read(ctx context.Context, db *sql.DB) error {
 	at := map[string]int{}
 	err = each(ctx, tx, "SELECT id, account_id, relationship_id, state, phase, reason, why, memo, head_hash, version, seq, due_at FROM closures ORDER BY created_at, id",
 		func(scan func(...any) error) error {
-			var c closure
+			c := closure{adopted: map[int64]bool{}}
 			if err := scan(&c.id, &c.account, &c.bank, &c.state, &c.phase, &c.reason, &c.why, &c.memo, &c.head, &c.version, &c.seq, moment{&c.due}); err != nil {
 				return err
 			}

@@ -68,6 +68,15 @@ var guards = []guard{
 		}
 `, ""}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
 	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
+	{"nothing is paid before the last payout of an earlier system is listed", []cut{{plan, `	if p, ok := b.takenOver(); ok {
+		return p, true
+	}
+`, ""}}, visiting("TestAPayoutThatIsListedAfterTheTakeover/WithinTheQuarantineOverMidnight"), `paid \[2000.00 2000.00\]`},
+	{
+		"the banking day of a takeover is the earlier system's",
+		[]cut{{plan, "if t := b.Memo.TakenOver; t != nil { // as if", "if t := b.Memo.TakenOver; false { // as if"}},
+		visiting("TestAPayoutThatIsListedAfterTheTakeover/AfterTheQuarantineOfTheSameDay"), `paid \[2000.00 2000.00\]`,
+	},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err

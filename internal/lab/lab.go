@@ -52,6 +52,9 @@ type Options struct {
 
 	Redrives bool // bulk retries are carried out
 
+	// Found puts a ledger of before in its place, before it is opened; the simulator's goes by Sim and its Path. Nil: all is new.
+	Found func(ledger string)
+
 	Tracer trace.Tracer // of visits and letters; nil: none
 
 	// Who counts what the rooms tell of themselves sets these; each may be nil.
@@ -149,6 +152,9 @@ func New(tb testing.TB, o Options) *Lab {
 	l.Sim = must(sim.Open(so))(tb)
 	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}, Asked: o.Asked}))(tb)
 	l.Path = filepath.Join(memoryDir(tb), "closeout.db")
+	if o.Found != nil {
+		o.Found(l.Path)
+	}
 	l.Ledger = must(ledger.Open(tb.Context(), ledger.Options{URL: "sqlite:" + l.Path, Environment: closure.Sandbox, Policy: l.Policy}))(tb)
 	if o.Bare {
 		l.shelf = &shelf{l.Ledger, l.Policy, map[string]*row{}}

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,18 +26,20 @@ type Redis struct {
 // "--maxmemory-policy", "allkeys-lru", and win.
 func StartRedis(tb testing.TB, settings ...string) *Redis {
 	tb.Helper()
-	needed(tb)
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		missing(tb, "redis-server")
-	}
+	return startRedis(tb, func(int) []string { return settings })
+}
+
+// startRedis is StartRedis with settings that may depend on the port; all are asked for anew if another is tried.
+func startRedis(tb testing.TB, settings func(port int) []string) *Redis {
+	tb.Helper()
+	program := redisServer(tb)
 	dir := folder(tb, nil)
 	p, port := begin(tb, func(port int) *process {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		args := append([]string{
 			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--daemonize", "no", "--save", "",
 			"--appendonly", "yes", "--maxmemory-policy", "noeviction",
-		}, settings...)
+		}, settings(port)...)
 		return &process{
 			tb: tb, name: "redis-server", quit: syscall.SIGTERM,
 			make: func() *exec.Cmd {
@@ -50,25 +54,70 @@ func StartRedis(tb testing.TB, settings ...string) *Redis {
 	return &Redis{process: p, Addr: addr, URL: "redis://" + addr + "/0"}
 }
 
-// pong asks for a PING by hand, so that this package rests on no client: one that answers is up and has loaded its data.
+func redisServer(tb testing.TB) string {
+	tb.Helper()
+	needed(tb)
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		missing(tb, "redis-server")
+	}
+	return program
+}
+
+// pong says whether a server is up and has loaded its data.
 func pong(ctx context.Context, addr string) error {
+	said, err := ask(ctx, addr, "PING")
+	if err == nil && said != "PONG" {
+		err = errors.New(said)
+	}
+	return err
+}
+
+// ask says one thing to a Redis by hand, so that this package rests on no client, and returns its answer, a list's parts one
+// on each line.
+func ask(ctx context.Context, addr, command string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
+		return "", err
 	}
-	if _, err := fmt.Fprint(conn, "PING\r\n"); err != nil {
-		return err
+	if _, err := fmt.Fprint(conn, command+"\r\n"); err != nil {
+		return "", err
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
+	return answer(bufio.NewReader(conn))
+}
+
+// answer reads one answer of RESP 2.
+func answer(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
 	if err != nil {
-		return err
+		return "", err
 	}
-	if line != "+PONG\r\n" {
-		return errors.New(line)
+	kind, rest := line[0], strings.TrimSpace(line[1:])
+	n, _ := strconv.Atoi(rest)
+	switch kind {
+	case '-':
+		return "", errors.New(rest)
+	case '$':
+		text := make([]byte, max(n, 0)+len("\r\n"))
+		if n < 0 { // there is none
+			text = nil
+		}
+		_, err := io.ReadFull(r, text)
+		return strings.TrimSuffix(string(text), "\r\n"), err
+	case '*':
+		var all []string
+		for range n {
+			part, err := answer(r)
+			if err != nil {
+				return "", err
+			}
+			all = append(all, part)
+		}
+		return strings.Join(all, "\n"), nil
 	}
-	return nil
+	return rest, nil
 }

@@ -1,5 +1,5 @@
-// Package servers starts real servers for tests: a redis-server and a Postgres 15 or newer, each on a free port with its
-// data in a temporary folder, and ends them by their own process. A test can kill one and start it again on the same port
+// Package servers starts real servers for tests: a redis-server, a cluster of three, one with a replica and Sentinels, a Postgres
+// 15 or newer and a PgBouncer before it, each on a free port with its data in a temporary folder, and ends them by their own process. A test can kill one and start it again on the same port
 // with the same data. Nothing that ships imports it.
 package servers
 
@@ -120,6 +120,26 @@ func begin(tb testing.TB, on func(port int) *process) (*process, int) {
 	}
 	tb.Fatal(err)
 	return nil, 0
+}
+
+// eventually waits until a server says what it must, or fails the test.
+func eventually(tb testing.TB, what string, so func(ctx context.Context) error) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	defer cancel()
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := so(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			tb.Fatalf("%s never comes: %v", what, err)
+		case <-again.C:
+		}
+	}
 }
 
 // folder is a temporary folder that the server's user can reach and owns.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/shopspring/decimal"
+	"go.opentelemetry.io/otel/trace"
 
 	"closeout/closure"
 	"closeout/ledger"
@@ -26,12 +27,16 @@ type Database struct {
 
 	// Back undoes the migrations after a version.
 	Back func(version int64) error
+
+	// Asked, if set, is told each statement of the ledger that a test has asked it, as it is written. It may be called by
+	// several goroutines at once.
+	Asked func(statement string)
 }
 
 // Run holds ledgers to the suite. fresh makes an empty database for each test and removes it with the test.
 func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	t.Helper()
-	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed, signed, boarded, redriven, asking, allHeld, verified, removed, adopted} {
+	for _, group := range []map[string]func(*bench){created, stored, claimed, recorded, saved, commanded, noticed, chained, heard, answered, keyed, listed, batched, fed, signed, boarded, redriven, asking, allHeld, verified, removed, adopted, takenOver} {
 		for name, fn := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -48,6 +53,14 @@ type bench struct {
 	*testing.T
 	db Database
 	l  *ledger.Ledger
+}
+
+// Context is a test's, in which statements are listened to.
+func (b *bench) Context() context.Context {
+	if b.db.Asked == nil {
+		return b.T.Context()
+	}
+	return trace.ContextWithSpan(b.T.Context(), listener{say: b.db.Asked})
 }
 
 // many is how often a race is tried.

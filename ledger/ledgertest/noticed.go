@@ -51,6 +51,19 @@ var noticed = map[string]func(*bench){
 		b.none()
 	},
 
+	// Who can't write a letter would give it up: the workers of the version that owes it deliver it, and in order.
+	"ALetterOfANewerVersionIsLeftToItsWorkers": func(b *bench) {
+		c := b.create("a")
+		b.sent(b.lease(time.Hour))
+		b.tamper("UPDATE notices SET kind = 'reminder', state = 'due' WHERE closure_id = $1", c.ID)
+		b.look(c, closure.Done("paid out"))
+		b.none()
+		b.tamper("UPDATE notices SET state = 'sent' WHERE kind = 'reminder'")
+		if n := b.lease(time.Hour); n.Letter != closure.LetterCompleted {
+			b.Errorf("then comes %s", n.Letter)
+		}
+	},
+
 	"AClosuresLettersGoInOrderAndHoldBackNobodyElses": func(b *bench) {
 		c := b.create("a")
 		c = b.look(c, closure.Done("paid out"))

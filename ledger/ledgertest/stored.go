@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -44,9 +45,11 @@ var stored = map[string]func(*bench){
 		c, _, err := b.l.Create(traced(b.Context()), w)
 		c = check(c, err)
 		memo := closure.Memo{
+			Format: closure.Format, Beside: closure.Fields{"newer": json.RawMessage(`[1.50,{"a":null}]`)},
 			ListDigest: "d", ListSince: odd.Add(1), ExcessSince: odd.Add(2), Excess: "1.23", Allowed: "4.56", CameBack: 7, Forgiven: 8, Paid: "9.10", Worth: "16.17", OnWay: "18.19",
-			Stand:  &closure.Stand{Cash: money("10.11").Decimal, Key: 12, Listed: map[string]string{"t0": "COMPLETE"}},
-			ByHand: []closure.HandPaid{{Amount: money("13.14").Decimal, Reference: "wire 7", Key: 15}},
+			Stand:     &closure.Stand{Cash: money("10.11").Decimal, Key: 12, Listed: map[string]string{"t0": "COMPLETE"}, Beside: closure.Fields{"newer": json.RawMessage(`1`)}},
+			ByHand:    []closure.HandPaid{{Amount: money("13.14").Decimal, Reference: "wire 7", Key: 15, Beside: closure.Fields{"newer": json.RawMessage(`"x"`)}}},
+			TakenOver: &closure.TakenOver{At: odd.Add(3).UTC(), Wall: odd.Add(4).UTC(), Told: true},
 		}
 		at := c.UpdatedAt.Add(time.Minute)
 		step := func(ch closure.Change) {
@@ -99,6 +102,37 @@ var stored = map[string]func(*bench){
 		held(seen, "", reflect.ValueOf(is[1]))
 		if missing := fieldsNot(seen, "", reflect.TypeFor[closure.Intent]()); len(missing) > 0 {
 			b.Errorf("this test never saw a value in %v", missing)
+		}
+	},
+
+	// What is asked beside the roads of the other tests: each statement must be asked of each database at least once.
+	"WhatIsAskedBesideIsAnswered": func(b *bench) {
+		days := []ledger.Day{{Date: "2026-11-26", Settles: "2026-11-30"}, {Date: "2026-11-27", Opens: "09:30", Closes: "13:00", Settles: "2026-11-30"}}
+		for range 2 { // the second time over what was kept
+			if err := b.l.SaveDays(b.Context(), days); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if got, err := b.l.Days(b.Context()); err != nil || !cmp.Equal(got, days) {
+			b.Errorf("the calendar is %v, %v", got, err)
+		}
+		c := b.create("a")
+		if got, err := b.l.Letters(b.Context(), c.ID); err != nil || len(got) != 1 || got[0].Letter != closure.LetterInitiated || got[0].State != "due" {
+			b.Errorf("the letters are %v, %v", got, err)
+		}
+		if f, err := b.l.Figures(b.Context()); err != nil || f.Bytes <= 0 || f.Database == "" {
+			b.Errorf("the figures are %+v, %v", f, err)
+		}
+		for token, until := range map[string]time.Time{"over": time.Now().Add(-time.Hour), "here": time.Now().Add(time.Hour)} {
+			if err := b.l.SignIns().CommitCtx(b.Context(), token, []byte(token), until); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if n, err := b.l.Expired(b.Context()); err != nil || n != 1 {
+			b.Errorf("%d are expired, %v", n, err)
+		}
+		if all, err := b.l.SignIns().All(b.Context()); err != nil || len(all) != 1 {
+			b.Errorf("%d are signed in, %v", len(all), err)
 		}
 	},
 

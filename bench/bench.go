@@ -1,0 +1,287 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// Options say what is measured, and on what.
+type Options struct {
+	Closures int
+	Asynq    asynq.Config // of the worker, for the floor's
+
+	Redis    redis.UniversalClient
+	DB       *sql.DB // a way of the bench's own into the ledger's database
+	SQLite   bool
+	Embedded bool // Redis is in this process
+
+	Transport   http.RoundTripper // to the simulated broker, unrecorded
+	Broker      string            // its address
+	Key, Secret string
+
+	Recorder *Recorder
+	Service  Service
+}
+
+// Service is the whole of it, in this process.
+type Service struct {
+	// Accounts makes so many accounts at the simulated broker, of three kinds in turn, each with an approved bank.
+	Accounts func(n int) ([]Account, error)
+	// Initiate asks the API's door to close an account; later: not yet for months. Cancel takes that back.
+	Initiate func(ctx context.Context, a Account, later bool) error
+	Cancel   func(ctx context.Context, a Account) error
+	// Work is a worker's life, until ctx ends.
+	Work func(ctx context.Context) error
+	// Closed is how many closures are done by now, and Letters how many of their letters have gone out, two of each.
+	Closed, Letters func() int
+	// Stopped is an error once a closure has come to another end.
+	Stopped func() error
+	// Lives is how long each closed closure took from its acceptance to its end, in machine time.
+	Lives func(ctx context.Context) ([]time.Duration, error)
+}
+
+// Account is one of the simulated broker's.
+type Account struct{ ID, Bank string }
+
+// kinds is how many kinds of accounts there are.
+const kinds = 3
+
+// Counts is what was done, of all closures together.
+type Counts struct{ Closures, Visits, Timers, Commits, Statements, Calls, Writes int }
+
+// Measured is one of the two: the service, or the floor.
+type Measured struct {
+	Took time.Duration
+	CPU  CPU
+}
+
+// Outcome is all that was found.
+type Outcome struct {
+	Counts
+	Service, Floor     Measured
+	Lives, Late        [2]time.Duration // p50 and p99
+	WaitingRedis       *float64         // bytes a waiting closure; nil: not known
+	WaitingLedger      *float64
+	ClosedLedger       *float64 // bytes a closed closure
+	Resident, Highest  int64    // this process's memory in bytes
+	Accepted           Measured // the initiates of closures that wait
+	WaitingClosures    int
+	SleptOnAverage     time.Duration
+	RoundTripsPerVisit float64
+}
+
+// ErrNotEmpty refuses servers on which something stands: the bench makes thousands of closures.
+var ErrNotEmpty = errors.New("the bench wants a database and a Redis of its own, both empty")
+
+// waiting is how many closures wait while bytes are counted.
+const waiting = 2000
+
+// Run measures the service and then the floor.
+func Run(ctx context.Context, o Options, say func(string)) (out Outcome, err error) {
+	m, err := newMeter(ctx, o)
+	if err != nil {
+		return out, err
+	}
+	if err := o.wait(ctx, &out, m, say); err != nil {
+		return out, fmt.Errorf("measure what waits: %w", err)
+	}
+	accounts, err := o.Service.Accounts(o.Closures)
+	if err != nil {
+		return out, err
+	}
+	say(fmt.Sprintf("closing %d accounts", o.Closures))
+	reads, err := o.close(ctx, &out, m, accounts)
+	if err != nil {
+		return out, fmt.Errorf("measure the service: %w", err)
+	}
+	out.Resident, out.Highest = resident()
+	if err := o.judge(ctx, &out); err != nil {
+		return out, err
+	}
+	say(fmt.Sprintf("the floor: %d chains of %.1f tasks, %.1f commits and %.1f calls", o.Closures, out.Per(out.Visits), out.Per(out.Commits), out.Per(out.Calls)))
+	if accounts, err = o.Service.Accounts(o.Closures); err != nil {
+		return out, err
+	}
+	f := &floor{Options: o, counts: out.Counts, reads: reads, client: asynq.NewClientFromRedisClient(o.Redis), sleep: out.SleptOnAverage}
+	for _, a := range accounts {
+		f.accounts = append(f.accounts, a.ID)
+	}
+	out.Floor, err = measured(ctx, m, f.run)
+	if err != nil {
+		return out, fmt.Errorf("measure the floor: %w", err)
+	}
+	return out, nil
+}
+
+// judge reads how long the closures lived.
+func (o Options) judge(ctx context.Context, out *Outcome) error {
+	lives, err := o.Service.Lives(ctx)
+	if err != nil {
+		return err
+	}
+	if len(lives) != o.Closures {
+		return fmt.Errorf("%d of %d closures are closed", len(lives), o.Closures)
+	}
+	out.Lives = [2]time.Duration{quantile(lives, 0.5), quantile(lives, 0.99)}
+	out.Late = [2]time.Duration{o.Recorder.Late(0.5), o.Recorder.Late(0.99)}
+	return nil
+}
+
+// Per is a number of things, for one closure.
+func (c Counts) Per(n int) float64 { return float64(n) / float64(c.Closures) }
+
+// wait initiates closures that start in years, and sees what each of them holds.
+func (o Options) wait(ctx context.Context, out *Outcome, m meter, say func(string)) error {
+	n := min(o.Closures, waiting)
+	say(fmt.Sprintf("initiating %d closures that wait", n))
+	accounts, err := o.Service.Accounts(n + 100)
+	if err != nil {
+		return err
+	}
+	initiate := func(accounts []Account) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return each(ctx, len(accounts), func(i int) error { return o.Service.Initiate(ctx, accounts[i], true) })
+		}
+	}
+	if err := initiate(accounts[n:])(ctx); err != nil { // pools, caches and the first pages of tables are there before the counting
+		return err
+	}
+	r1, l1, err := stored(ctx, o)
+	if err != nil {
+		return err
+	}
+	if out.Accepted, err = measured(ctx, m, initiate(accounts[:n])); err != nil {
+		return err
+	}
+	r2, l2, err := stored(ctx, o)
+	if err != nil {
+		return err
+	}
+	out.WaitingClosures, out.WaitingRedis, out.WaitingLedger = n, between(r1, r2, n), between(l1, l2, n)
+	return each(ctx, len(accounts), func(i int) error { return o.Service.Cancel(ctx, accounts[i]) })
+}
+
+func between(before, after *int64, n int) *float64 {
+	if before == nil || after == nil {
+		return nil
+	}
+	d := float64(*after-*before) / float64(n)
+	return &d
+}
+
+// close initiates all closures beside a worker, and waits for the last one's end.
+func (o Options) close(ctx context.Context, out *Outcome, m meter, accounts []Account) (reads [][]string, err error) {
+	rec := o.Recorder
+	middle := len(accounts) / 2 / kinds * kinds // of each kind one that starts when everything is under way
+	var watched []string
+	for i := range min(kinds, len(accounts)) {
+		watched = append(watched, accounts[middle+i].ID)
+	}
+	rec.Watch(watched...)
+	rec.forget()
+	_, before, err := stored(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	work, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	began, took := time.Now(), time.Duration(0)
+	go func() { ended <- o.Service.Work(work) }()
+	out.Service, err = measured(ctx, m, func(ctx context.Context) error {
+		if err := each(ctx, len(accounts), func(i int) error { return o.Service.Initiate(ctx, accounts[i], false) }); err != nil {
+			return err
+		}
+		return until(ctx, func() (bool, error) {
+			select {
+			case err := <-ended:
+				ended <- err
+				return false, fmt.Errorf("the worker ended: %w", err)
+			default:
+			}
+			n := o.Service.Closed()
+			if n >= len(accounts) && took == 0 {
+				took = time.Since(began)
+			}
+			if err := o.Service.Stopped(); err != nil {
+				return false, err
+			}
+			return took > 0 && o.Service.Letters() >= 2*len(accounts), nil // the letters go out beside, and cost what they cost
+		})
+	})
+	out.Service.Took = took
+	out.Counts = rec.counts(len(accounts))
+	out.SleptOnAverage = time.Duration(float64(rec.slept.Load()) / float64(max(out.Timers, 1)))
+	out.RoundTripsPerVisit = float64(out.Statements) / float64(max(out.Visits, 1))
+	stop()
+	if err := errors.Join(err, <-ended); err != nil {
+		return nil, err
+	}
+	_, after, err := stored(ctx, o)
+	out.ClosedLedger = between(before, after, len(accounts))
+	for _, a := range watched {
+		reads = append(reads, rec.template(a))
+	}
+	return reads, err
+}
+
+// measured does something and says what it took.
+func measured(ctx context.Context, m meter, do func(context.Context) error) (Measured, error) {
+	before, err := m.read(ctx)
+	if err != nil {
+		return Measured{}, err
+	}
+	began := time.Now()
+	if err := do(ctx); err != nil {
+		return Measured{}, err
+	}
+	took := time.Since(began)
+	after, err := m.read(ctx)
+	return Measured{Took: took, CPU: after.since(before)}, err
+}
+
+// clients is how many requests are under way at once.
+const clients = 8
+
+// each does something for 0 to n-1, some at a time, until one goes wrong.
+func each(ctx context.Context, n int, do func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// until asks again and again.
+func until(ctx context.Context, done func() (bool, error)) error {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-again.C:
+		}
+	}
+}

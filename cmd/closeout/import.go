@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"closeout/alpaca"
+	"closeout/closure"
+	"closeout/handlers"
+	"closeout/legacy"
+)
+
+type importCmd struct {
+	Legacy importLegacyCmd `cmd:"" help:"Take over the closures that the system before this one has begun, from its Redis; docs/moving-over.md is the guide."`
+}
+
+type importLegacyCmd struct {
+	common
+	remote
+	Redis   string `env:"CLOSEOUT_LEGACY_REDIS_URL" secret:"" help:"The earlier system's Redis: rediss:// URL, or redis:// on this machine. It is only read, and may be the one that this service uses."`
+	DryRun  bool   `help:"Only say what would be done."`
+	Stopped bool   `help:"Your word that every process of the earlier system is stopped, its scheduler included. Without it an account on which it may be at work is left alone."`
+	JSON    bool   `name:"json" help:"Print a line of JSON for each account, for scripts."`
+}
+
+// Help is printed by closeout import legacy --help.
+func (*importLegacyCmd) Help() string {
+	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and the earlier system's Redis is only read. " +
+		"The first step follows after a quarantine of half an hour, and the first payout on the next banking day. Run it as often as you like: what is here already is left alone. " +
+		"Exit status: 0 all is taken over, or nothing is to be done · 1 it failed, or an account could not be read · 2 wrong usage or settings · 3 a person must act."
+}
+
+// imported is one account's line for scripts.
+type imported struct {
+	Account      string        `json:"account_id,omitempty"`
+	Result       handlers.Fate `json:"result"`
+	DryRun       bool          `json:"dry_run,omitempty"` // nothing was done
+	Phase        closure.Phase `json:"phase,omitempty"`
+	Adopted      int           `json:"payouts_adopted"`
+	JobID        string        `json:"job_id,omitempty"`
+	Confirmation string        `json:"confirmation_number,omitempty"`
+	Earlier      string        `json:"earlier_system,omitempty"` // what it says
+	Broker       string        `json:"broker,omitempty"`         // what it shows
+	Why          string        `json:"why"`
+	Hint         string        `json:"hint,omitempty"`
+}
+
+// lost is what of the earlier system's belongs to no account that could be read.
+const lost handlers.Fate = "not_understood"
+
+// Run takes over one account after the other, and tells of each when it is done.
+func (c *importLegacyCmd) Run(ctx context.Context, o output) (err error) {
+	var bad complaints
+	s := c.common.check(&bad)
+	opts := c.remote.check(&s, &bad)
+	from := c.legacyRedis(&bad)
+	if err := bad.err(); err != nil {
+		return err
+	}
+	p, err := c.assemble(ctx, s, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	rdb := redis.NewUniversalClient(from)
+	defer func() { err = errors.Join(err, rdb.Close()) }()
+	raws, err := legacy.Read(ctx, rdb)
+	if err != nil {
+		return fmt.Errorf("read the earlier system's Redis: %w", err)
+	}
+	t := &handlers.Takeovers{
+		Ledger: p.ledger, Broker: p.broker, Calendar: p.almanac.Calendar, Clock: p.clock, Timing: p.timing, Actor: "operator:cli:" + username(),
+		Ask: patient(p.budget.Ask), Stopped: c.Stopped, Apply: !c.DryRun,
+		Moved: func(ctx context.Context, account string) (bool, error) { return legacy.Moved(ctx, rdb, account, raws) },
+	}
+	return c.take(ctx, o, t, legacy.Parse(raws))
+}
+
+// take goes through what was found.
+func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeovers, found legacy.Found) error {
+	counted := map[handlers.Fate]int{}
+	for n, a := range found.Accounts {
+		got, err := t.Take(ctx, a)
+		if err != nil {
+			return fmt.Errorf("stopped after %d of %d accounts, run it again: %w", n, len(found.Accounts), err)
+		}
+		counted[got.Fate]++
+		line := imported{
+			Account: a.ID, Result: got.Fate, DryRun: c.DryRun, Phase: got.Phase, Adopted: got.Adopted, JobID: got.Closure.ID, Confirmation: got.Closure.Confirmation,
+			Earlier: a.Says(), Broker: got.Broker, Why: got.Why, Hint: got.Hint,
+		}
+		if err := c.print(o, line); err != nil {
+			return err
+		}
+	}
+	for _, what := range found.Lost {
+		counted[lost]++
+		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis."}); err != nil {
+			return err
+		}
+	}
+	c.summary(o, found, counted)
+	switch {
+	case counted[handlers.ForPerson]+counted[lost] > 0:
+		return asksForPerson
+	case counted[handlers.Unread] > 0:
+		return errQuiet
+	}
+	return nil
+}
+
+// said are the fates in words; of a dry run the second.
+var said = map[handlers.Fate][2]string{
+	handlers.TakenOver: {"taken over", "would be taken over"}, handlers.Recorded: {"recorded", "would be recorded"}, handlers.AdoptedNow: {"adopted", "would be adopted"},
+	handlers.HaveIt: {"here already", "here already"}, handlers.NotNeeded: {"nothing to do", "nothing to do"},
+	handlers.ForPerson: {"a person must act", "a person must act"}, handlers.Unread: {"not read", "not read"}, lost: {"not understood", "not understood"},
+}
+
+func (c *importLegacyCmd) words(f handlers.Fate) string {
+	if c.DryRun {
+		return said[f][1]
+	}
+	return said[f][0]
+}
+
+// print writes one account's line.
+func (c *importLegacyCmd) print(o output, l imported) error {
+	if c.JSON {
+		e := json.NewEncoder(o.out)
+		e.SetEscapeHTML(false)
+		return e.Encode(l)
+	}
+	parts := []string{printable(l.Why)}
+	for _, p := range []struct{ name, value string }{{"closure", strings.TrimSpace(l.JobID + " " + l.Confirmation)}, {"earlier system", l.Earlier}, {"broker", l.Broker}} {
+		if p.value != "" {
+			parts = append(parts, p.name+": "+printable(p.value))
+		}
+	}
+	line := fmt.Sprintf("%-36s  %-19s  %s", l.Account, c.words(l.Result), strings.Join(parts, " · "))
+	if l.Hint != "" {
+		line += " → " + printable(l.Hint)
+	}
+	_, err := fmt.Fprintln(o.out, strings.TrimRight(line, " "))
+	return err
+}
+
+// summary says how many came to what. Jobs of other kinds are counted and were not looked at.
+func (c *importLegacyCmd) summary(o output, found legacy.Found, counted map[handlers.Fate]int) {
+	to := o.out
+	if c.JSON {
+		to = o.err
+	}
+	parts := []string{closure.Count(len(found.Accounts), "account")}
+	for _, f := range slices.Sorted(maps.Keys(counted)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counted[f], c.words(f)))
+	}
+	if found.Others > 0 {
+		parts = append(parts, closure.Count(found.Others, "job")+" of another kind left alone")
+	}
+	line := strings.Join(parts, ", ")
+	if c.DryRun {
+		line += ". Nothing was done."
+	}
+	_, _ = fmt.Fprintln(to, line)
+}
+
+// patient waits where the budget is used up for now: other work goes on beside an import, and nobody stands before it.
+func patient(ask func(context.Context, string, int) (context.Context, error)) func(context.Context, string, int) (context.Context, error) {
+	return func(ctx context.Context, account string, calls int) (context.Context, error) {
+		for {
+			paid, err := ask(ctx, account, calls)
+			h, held := errors.AsType[*alpaca.HeldError](err)
+			if !held || h.Why != alpaca.HoldBusy {
+				return paid, err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx, ctx.Err()
+			case <-time.After(max(h.For, time.Second)):
+			}
+		}
+	}
+}
+
+// legacyRedis says how to reach the earlier system's Redis, by the rules of this service's own.
+func (c *importLegacyCmd) legacyRedis(bad *complaints) *redis.UniversalOptions {
+	if c.Redis == "" {
+		bad.add("--redis", "must be given: the earlier system's Redis, such as rediss://host:6379/0")
+		return nil
+	}
+	o := redisAt("--redis", c.Redis, c.encryption, bad)
+	if o != nil && o.IsClusterMode {
+		bad.add("--redis", "must name one Redis: of a cluster each node has keys of its own, and the earlier system never had one")
+	}
+	return o
+}

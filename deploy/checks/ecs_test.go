@@ -1,0 +1,260 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ecsTemplates are made in this order: each may ask for what those before it export.
+var ecsTemplates = []string{"base", "once", "services", "watch"}
+
+const (
+	ecsImage    = "123456789012.dkr.ecr.us-east-1.amazonaws.com/closeout:1.2.3"
+	ecsSettings = "arn:aws:secretsmanager:us-east-1:123456789012:secret:closeout-AbCdEf"
+)
+
+// ecsWays are two ways to give the parameters: as little as will do, and everything.
+var ecsWays = map[string]map[string]map[string]any{
+	"little": {
+		"base":     {"Environment": "sandbox", "VpcId": "vpc-1", "PrivateSubnets": "private-a,private-b"},
+		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings},
+		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "203.0.113.0/24"},
+		"watch":    {"Base": "closeout-sandbox"},
+	},
+	"everything": {
+		"base":     {"Environment": "live", "VpcId": "vpc-1", "PrivateSubnets": "private-a,private-b", "DatabaseUrlSecret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:supabase-AbCdEf", "DatabasePort": 6543},
+		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "CallsPerMinute": 1000},
+		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "0.0.0.0/0", "MailFrom": "Firm <noreply@firm.example>", "MailPort": 465, "OidcIssuer": "https://id.firm.example", "OidcClientId": "closeout", "OidcOperators": "ops"},
+		"watch":    {"Base": "closeout-sandbox", "AlarmTopic": "arn:aws:sns:us-east-1:123456789012:page"},
+	},
+}
+
+// ecs is all four stacks, worked out.
+type ecs struct {
+	stacks map[string]*stack
+	faults []string
+}
+
+func (e *ecs) want(ok bool, format string, args ...any) {
+	if !ok {
+		e.faults = append(e.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// resource is one of a type, with where it stands, such as services/Worker.
+type resource struct {
+	at    string
+	whole map[string]any
+}
+
+// get walks down a resource's properties: by a name, or by a number in a list.
+func (r resource) get(path ...any) any { return get(r.whole["Properties"], path...) }
+
+func get(v any, path ...any) any {
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[step]
+		case int:
+			list, _ := v.([]any)
+			if step >= len(list) {
+				return nil
+			}
+			v = list[step]
+		}
+	}
+	return v
+}
+
+func (e *ecs) all(kind string) []resource {
+	var out []resource
+	for _, name := range ecsTemplates {
+		for _, id := range slices.Sorted(maps.Keys(e.stacks[name].resources)) {
+			if r := e.stacks[name].resources[id]; r["Type"] == kind {
+				out = append(out, resource{name + "/" + id, r})
+			}
+		}
+	}
+	return out
+}
+
+func (e *ecs) one(at string) resource {
+	name, id, _ := strings.Cut(at, "/")
+	return resource{at, e.stacks[name].resources[id]}
+}
+
+func ecsTexts(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	for _, name := range ecsTemplates {
+		texts[name] = string(read(t, "deploy/ecs/"+name+".yaml"))
+	}
+	return texts
+}
+
+// ecsFaults is everything that is wrong with the templates, given in each way.
+func ecsFaults(t *testing.T, texts map[string]string) []string {
+	t.Helper()
+	templates := map[string]*template{}
+	for name, text := range texts {
+		var err error
+		if templates[name], err = readTemplate(name, text); err != nil {
+			return []string{err.Error()}
+		}
+	}
+	var faults []string
+	for way, given := range ecsWays {
+		e, exports := &ecs{stacks: map[string]*stack{}}, map[string]any{}
+		for _, name := range ecsTemplates {
+			e.stacks[name] = templates[name].work(given[name], exports)
+			e.faults = append(e.faults, e.stacks[name].faults...)
+		}
+		for _, check := range []func(*testing.T, *ecs, map[string]map[string]any){
+			ecsTasks, ecsSettingsExist, ecsServices, ecsGroups, ecsBalancer, ecsScaling, ecsAlarms, ecsRedis, ecsDatabase, ecsRoles,
+		} {
+			check(t, e, given)
+		}
+		for _, f := range e.faults {
+			faults = append(faults, way+": "+f)
+		}
+	}
+	for _, t := range templates {
+		faults = append(faults, t.unused()...)
+	}
+	return faults
+}
+
+func TestECS(t *testing.T) {
+	t.Parallel()
+	for _, f := range ecsFaults(t, ecsTexts(t)) {
+		t.Error(f)
+	}
+}
+
+// The image for ECS is Closeout's own and one more file, which everybody may read and nobody write.
+func TestTheImageForECS(t *testing.T) {
+	t.Parallel()
+	text := read(t, "deploy/ecs/Dockerfile")
+	found := linted(t, text)
+	if found.Error != nil {
+		t.Errorf("it can't be built: %s", found.Error.Message)
+	}
+	for _, w := range found.Warnings {
+		t.Errorf("%s: %s", w.RuleName, w.Detail)
+	}
+	if !strings.HasSuffix(string(text), "\nFROM ${IMAGE}\nADD --chmod=0444 https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem /etc/ssl/rds.pem\n") {
+		t.Error("it adds something else than the authorities of RDS")
+	}
+}
+
+// containers are those that run Closeout.
+func (e *ecs) containers() []resource {
+	var out []resource
+	for _, task := range e.all("AWS::ECS::TaskDefinition") {
+		if task.at != "watch/AgentTask" {
+			out = append(out, resource{task.at, map[string]any{"Properties": get(task.get("ContainerDefinitions"), 0)}})
+		}
+	}
+	return out
+}
+
+// A task runs as nobody on a disk that it can't write, and is given the time that it needs to stop.
+func ecsTasks(t *testing.T, e *ecs, _ map[string]map[string]any) {
+	t.Helper()
+	for _, task := range e.all("AWS::ECS::TaskDefinition") {
+		e.want(task.get("NetworkMode") == "awsvpc" && len(listed(task.get("ContainerDefinitions"))) == 1, "%s: more than one container", task.at)
+		e.want(task.at == "watch/AgentTask" || task.get("TaskRoleArn") == nil, "%s: the program has a role", task.at)
+	}
+	for _, c := range e.containers() {
+		e.want(c.get("Image") == ecsImage, "%s: runs the image %v, not the parameter's", c.at, c.get("Image"))
+		e.want(c.get("User") == nobody, "%s: runs as %v", c.at, c.get("User"))
+		e.want(c.get("ReadonlyRootFilesystem") == true, "%s: its root can be written", c.at)
+		e.want(get(c.get("LinuxParameters"), "Capabilities", "Drop", 0) == "ALL", "%s: keeps capabilities", c.at)
+		e.want(get(c.get("LogConfiguration"), "Options", "awslogs-group") == "base/Logs", "%s: logs elsewhere", c.at)
+		command, _ := get(c.get("Command"), 0).(string)
+		e.want(regexp.MustCompile(`(?m)^  `+command+` `).Match(read(t, "cmd/closeout/testdata/script/help.txtar")) && command != "", "%s: closeout has no command %q", c.at, command)
+		if c.at == "once/Once" {
+			continue
+		}
+		stops := map[string]time.Duration{"server": serverStops(t), "worker": workerStops(t)}[command]
+		grace, _ := c.get("StopTimeout").(float64)
+		e.want(grace > stops.Seconds()+5 && grace <= 120, "%s: is given %v s to stop; it needs %s, and Fargate gives 120", c.at, grace, stops)
+		port := map[string]float64{"server": 8000, "worker": 8080}[command]
+		e.want(get(c.get("PortMappings"), 0, "ContainerPort") == port, "%s: listens elsewhere", c.at)
+		probe := fmt.Sprint(get(c.get("HealthCheck"), "Command"))
+		e.want(probe == fmt.Sprintf("[CMD closeout readyz --url http://127.0.0.1:%.0f/health]", port), "%s: is asked %s", c.at, probe)
+		every, _ := get(c.get("HealthCheck"), "Interval").(float64)
+		times, _ := get(c.get("HealthCheck"), "Retries").(float64)
+		e.want(command != "worker" || every*times >= 600, "%s: an outage of Redis has every worker stopped", c.at)
+		patience, _ := get(c.get("HealthCheck"), "Timeout").(float64)
+		e.want(patience > readyAsk(t).Seconds(), "%s: the probe is cut off after %v s", c.at, patience)
+	}
+}
+
+// Every variable is a setting of the program, and secret ones come as secrets.
+func ecsSettingsExist(t *testing.T, e *ecs, _ map[string]map[string]any) {
+	t.Helper()
+	for _, c := range e.containers() {
+		command := fmt.Sprint(get(c.get("Command"), 0))
+		if command != "server" { // in once.yaml any other command goes in by an override
+			command = "worker"
+		}
+		secret := settings(t, command)
+		for _, v := range listed(c.get("Environment")) {
+			name := fmt.Sprint(get(v, "Name"))
+			is, known := secret[name]
+			e.want(known, "%s: closeout %s has no setting %s", c.at, command, name)
+			e.want(!is, "%s: %s is a secret and stands in clear", c.at, name)
+		}
+		var given []string
+		for _, v := range listed(c.get("Secrets")) {
+			name := fmt.Sprint(get(v, "Name"))
+			is, known := secret[name]
+			e.want(known, "%s: closeout %s has no setting %s", c.at, command, name)
+			e.want(is, "%s: %s is no secret", c.at, name)
+			from := fmt.Sprint(get(v, "ValueFrom"))
+			e.want(!strings.HasPrefix(from, ecsSettings) || from == ecsSettings+":"+name+"::", "%s: %s comes from %s", c.at, name, from)
+			given = append(given, name)
+		}
+		for _, name := range []string{"CLOSEOUT_DATABASE_URL", "CLOSEOUT_REDIS_URL", "CLOSEOUT_ALPACA_KEY", "CLOSEOUT_ALPACA_SECRET"} {
+			e.want(slices.Contains(given, name), "%s: has no %s", c.at, name)
+		}
+	}
+	// What is generated stands in no template, and what is made of it is put together by CloudFormation.
+	for _, r := range e.all("AWS::SecretsManager::Secret") {
+		text, _ := r.get("SecretString").(string)
+		e.want(text == "" && r.get("GenerateSecretString") != nil || strings.Contains(text, ":{{resolve:secretsmanager:base/"), "%s: its value stands in the template", r.at)
+	}
+	for _, password := range []any{e.one("base/Redis").get("AuthToken"), e.one("base/Database").get("MasterUserPassword")} {
+		e.want(password == nil || strings.HasPrefix(password.(string), "{{resolve:secretsmanager:base/"), "a password stands in the template")
+	}
+}
+
+// Services stand in private subnets, roll without a gap and back by themselves.
+func ecsServices(_ *testing.T, e *ecs, _ map[string]map[string]any) {
+	names := []string{}
+	for _, s := range e.all("AWS::ECS::Service") {
+		names = append(names, fmt.Sprint(s.get("ServiceName")))
+		e.want(s.get("LaunchType") == "FARGATE" && s.get("PlatformVersion") == "1.4.0", "%s: is not on Fargate 1.4.0", s.at)
+		e.want(get(s.get("NetworkConfiguration"), "AwsvpcConfiguration", "AssignPublicIp") == "DISABLED", "%s: has a public address", s.at)
+		e.want(fmt.Sprint(get(s.get("NetworkConfiguration"), "AwsvpcConfiguration", "Subnets")) == "[private-a private-b]", "%s: stands in other subnets than the private ones", s.at)
+		if s.at == "watch/Agent" {
+			continue
+		}
+		d := s.get("DeploymentConfiguration")
+		e.want(get(d, "MinimumHealthyPercent") == 100.0 && get(d, "DeploymentCircuitBreaker", "Enable") == true && get(d, "DeploymentCircuitBreaker", "Rollback") == true, "%s: a rollout may leave a gap, or fail and stay", s.at)
+	}
+	e.want(fmt.Sprint(names) == "[closeout-server closeout-worker closeout-agent]", "the services are %v", names)
+	e.want(e.one("services/Worker").get("LoadBalancers") == nil, "the worker is behind a load balancer")
+	e.want(e.one("services/Worker").get("DesiredCount") == nil, "each update would set the number of workers back")
+	servers, _ := e.one("services/Server").get("DesiredCount").(float64)
+	e.want(servers >= 2, "there is one server")
+	run := fmt.Sprint(e.stacks["once"].outputs["Run"])
+	e.want(strings.HasSuffix(run, "--cluster base/Cluster --task-definition once/Once --launch-type FARGATE --network-configuration 'awsvpcConfiguration={subnets=[private-a,private-b],securityGroups=[base/Tasks],assignPublicIp=DISABLED}'"), "the task that runs once is started by %s", run)
+}

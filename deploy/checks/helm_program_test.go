@@ -1,0 +1,93 @@
+package checks
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// program builds what the image runs.
+func program(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "closeout")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", out, "./cmd/closeout")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	return out
+}
+
+// The chart's settings are the program's, and it starts with what the chart gives it: its settings are in order, and it ends only for
+// want of a Postgres.
+func TestHelmSettingsAreTheProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
+	closeout := program(t)
+	known := map[string]bool{} // of either process: all are given the same settings, and read what is theirs
+	maps.Copy(known, settings(t, "server"))
+	maps.Copy(known, settings(t, "worker"))
+	schema := string(read(t, "deploy/helm/closeout/values.schema.json"))
+	byChart := []string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_DAY"} // of the last it sets none
+	for name := range known {
+		if !strings.Contains(schema, `"`+strings.TrimSuffix(name, fileSuffix)+`"`) && !slices.Contains(byChart, name) {
+			t.Errorf("%s can't be set by the chart: name it in values.schema.json, under settings, or with the secrets", name)
+		}
+	}
+	for _, m := range regexp.MustCompile(`"(CLOSEOUT_[A-Z_]+)": \{`).FindAllStringSubmatch(schema, -1) {
+		if _, is := known[m[1]]; !is {
+			t.Errorf("the schema knows %s, and the program does not", m[1])
+		}
+	}
+
+	secrets := t.TempDir()
+	for name, value := range map[string]string{
+		"CLOSEOUT_DATABASE_URL": "postgres://closeout:p@127.0.0.1:1/closeout?connect_timeout=1", "CLOSEOUT_REDIS_URL": "redis://127.0.0.1:1/0",
+		"CLOSEOUT_ALPACA_KEY": "key", "CLOSEOUT_ALPACA_SECRET": "secret", "CLOSEOUT_API_KEYS": "backend=" + strings.Repeat("s", 40), "CLOSEOUT_OIDC_CLIENT_SECRET": "secret",
+		"CLOSEOUT_SMTP_URL": "smtp://u:p@127.0.0.1:1",
+	} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(value+"\n"), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := func(docs []string, component string, more ...string) (status int, said string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := pods(t, docs)[component].Containers[0]
+		run := exec.CommandContext(ctx, closeout, c.Args...)
+		for _, e := range c.Env {
+			if _, is := known[e.Name]; !is && strings.HasPrefix(e.Name, "CLOSEOUT_") {
+				t.Errorf("%s is given %s, which no process knows", component, e.Name)
+			}
+			run.Env = append(run.Env, e.Name+"="+strings.Replace(e.Value, "/run/closeout/secrets", secrets, 1))
+		}
+		run.Env = append(run.Env, more...)
+		out, err := run.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Fatalf("%s: %v\n%s", component, err, out)
+		}
+		return exit.ExitCode(), string(out)
+	}
+	full := "secret: {optional: [CLOSEOUT_API_KEYS, CLOSEOUT_OIDC_CLIENT_SECRET]}"
+	for name, docs := range map[string][]string{"least": rendered(t, "least", ""), "live": rendered(t, "least", "environment: live"), "full": rendered(t, "full", full)} {
+		for _, component := range []string{"server", "worker", "migrate"} {
+			if status, said := start(docs, component); status != 1 || strings.Contains(said, "settings") || !strings.Contains(said, "127.0.0.1") {
+				t.Errorf("%s of %s ends with %d: %s", component, name, status, said)
+			}
+		}
+	}
+	if status, said := start(rendered(t, "least", ""), "worker", "CLOSEOUT_ENVIRONMENT=live"); status != 2 || !strings.Contains(said, "CLOSEOUT_ALPACA_URL") {
+		t.Errorf("with the sandbox's address for live it ends with %d: %s", status, said)
+	}
+}

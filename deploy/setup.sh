@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Makes what compose.yaml needs beside itself: secrets/ with passwords of chance, and .env. What is there already stays.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+profile="${1:-}"
+if [[ $profile != broker && $profile != simulator ]]; then
+	echo "usage: ${BASH_SOURCE[0]} broker|simulator" >&2
+	exit 2
+fi
+
+# Nobody else comes into the folder. In a container the files belong to whoever owns them here, and must be readable by its user.
+mkdir -p secrets
+chmod 700 secrets
+umask 022
+
+# keep NAME: what it reads becomes that secret, unless there is one.
+keep() {
+	local text
+	text="$(cat)"
+	[[ -s secrets/$1 ]] || printf '%s\n' "$text" >"secrets/$1"
+}
+chance() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+
+chance | keep postgres_password
+postgres="$(<secrets/postgres_password)"
+keep database_url <<<"postgres://closeout:$postgres@postgres:5432/closeout?sslmode=disable"
+keep simulated_database_url <<<"postgres://closeout:$postgres@postgres:5432/simulated?sslmode=disable"
+
+# Without a password one can PING, as the health check does, and nothing else.
+keep redis_users <<<"user default on nopass nocommands +ping
+user closeout on >$(chance) allkeys allchannels allcommands"
+redis="$(sed -n 's/^user closeout on >\([^ ]*\) .*/\1/p' secrets/redis_users)"
+keep redis_url <<<"redis://closeout:$redis@redis:6379/0"
+keep simulated_redis_url <<<"redis://closeout:$redis@redis:6379/1"
+
+settings() {
+	echo "COMPOSE_PROFILES=$profile"
+	if [[ $profile == simulator ]]; then
+		echo "# A day takes 20 s. It is the Wednesday morning before a long weekend."
+		echo "CLOSEOUT_DAY=20s@2027-01-13T15:00:00Z@$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+	else
+		echo "# sandbox, or live with https://broker-api.alpaca.markets"
+		echo "CLOSEOUT_ENVIRONMENT=sandbox"
+		echo "CLOSEOUT_ALPACA_URL=https://broker-api.sandbox.alpaca.markets"
+		echo "# At the broker, by all processes together: ask Alpaca for your limit, or read it in the log."
+		echo "CLOSEOUT_ALPACA_CALLS_PER_MINUTE=200"
+	fi
+}
+[[ -e .env ]] || settings >.env
+
+for name in alpaca_key alpaca_secret; do
+	[[ -e secrets/$name ]] || : >"secrets/$name"
+	if [[ $profile == broker && ! -s secrets/$name ]]; then
+		echo "Write the Broker API's ${name#alpaca_} into deploy/secrets/$name."
+	fi
+done
