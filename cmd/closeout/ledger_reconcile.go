@@ -314,10 +314,11 @@ func (r *reconciling) beside(ctx context.Context) error {
 			r.v.Lost = append(r.v.Lost, l)
 		}
 	}
-	var err error
-	if r.v.Pending, err = r.ledger.PendingWithout(ctx, mostPending); err != nil {
-		r.v.Unread, err = append(r.v.Unread, "the accounts' own status column: "+closure.OneLine(err.Error())), nil
+	pending, err := r.ledger.PendingWithout(ctx, mostPending)
+	if err != nil {
+		r.v.Unread = append(r.v.Unread, "the accounts' own status column: "+closure.OneLine(err.Error()))
 	}
+	r.v.Pending = append(r.v.Pending, pending...)
 	keys, err := r.ledger.APIKeys(ctx)
 	if err != nil {
 		return err
