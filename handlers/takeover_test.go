@@ -664,7 +664,7 @@ func TestTwoImportsAtOnce(t *testing.T) {
 		var other map[string]handlers.Taken
 		got, _ := e.imports(func(t *handlers.Takeovers) {
 			t.Moved = func(context.Context, string) (bool, error) {
-				other, _ = e.imports(nil)
+				other, _ = e.imports(nil) //nolint:contextcheck // the other import is no part of this one
 				return false, nil
 			}
 		})

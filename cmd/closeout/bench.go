@@ -65,7 +65,7 @@ func (c *benchCmd) Run(ctx context.Context, o output) (err error) {
 	var opts *redis.UniversalOptions
 	if !embedded {
 		opts = c.options(c.encryption, &bad)
-		c.store.check(&bad)
+		c.check(&bad)
 	}
 	if err := bad.err(); err != nil {
 		return err

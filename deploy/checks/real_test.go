@@ -273,7 +273,7 @@ func (c *container) stops() {
 	case <-time.After(grace):
 		c.e.Errorf("%s does not end within %s", c.name, grace)
 		_ = c.cmd.Process.Kill()
-		_ = <-end
+		<-end
 	}
 	c.e.Logf("%s stopped in %s", c.name, time.Since(began).Round(10*time.Millisecond))
 }
