@@ -166,7 +166,7 @@ func TestWhatANewerVersionMustCarryOutIsGivenBack(t *testing.T) {
 		srv.Shutdown()
 		for name := range newer {
 			info, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo("account_closure", name)
-			if err != nil || info.State != asynq.TaskStateRetry || info.Retried != 0 {
+			if err != nil || info.State != asynq.TaskStateRetry && info.State != asynq.TaskStatePending || info.Retried != 0 { // it may have been due again at the end
 				t.Errorf("%s: %+v, %v", name, info, err)
 			}
 		}
