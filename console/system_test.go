@@ -192,7 +192,7 @@ func TestManyWhoLookAtSystemAskOnce(t *testing.T) {
 	t.Parallel()
 	r := full("")
 	b := newBench(t, withSystem(r))
-	b.readings.engine.Life = time.Hour
+	b.readings.engine.Life, b.readings.engine.Patience = time.Hour, time.Hour // a busy machine's reading is no failed one
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
