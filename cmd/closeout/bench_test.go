@@ -62,7 +62,7 @@ func measure(t *testing.T, closures int, env ...string) {
 // and not this machine's cores: so it is in production. Each number of workers closes as many accounts in the same run.
 func scale(t *testing.T, n int) {
 	t.Helper()
-	w := newWorld(t, 2*time.Second)
+	w := newWorld(t, benchDay)
 	w.env = append(w.env, "CLOSEOUT_SETTLEMENT_POLL=12h", "CLOSEOUT_WITHDRAWAL_POLL=12h", "CLOSEOUT_LOG_LEVEL=info", "CLOSEOUT_EVENTS=off")
 	w.serve()
 	var alone float64
