@@ -3,9 +3,9 @@ SHELL := /bin/bash
 
 FUZZTIME ?= 10s
 # The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year, long outages, the
-# broker's cases and crowds of closures against the broker's limit, run without the race detector, which would multiply their
+# broker's cases, the restore drill and crowds of closures against the broker's limit, run without the race detector, which would multiply their
 # minutes of CPU; what they run concurrently, others run under it.
-PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestACrowd.*)$$
+PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestAfterARestoreNothingIsDoneTwice|TestACrowd.*)$$
 # What an image is called and what it says of itself: the commit's name, with -dirty where more than that is in it.
 VERSION ?= $(shell git describe --tags --always --dirty)
 LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
@@ -22,7 +22,7 @@ run: ## Start everything in one process, with demo accounts; ARGS="--day 5s" is 
 test: ## Run the tests with the race detector
 	@scripts/need.sh
 	CGO_ENABLED=1 go test -race -timeout 40m -skip '^TestReal|$(PROOFS)' ./...
-	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget
+	go test -timeout 25m -run '$(PROOFS)' ./cmd/closeout ./handlers ./budget ./internal/auditor
 	go test -timeout 25m ./internal/simulation
 	go -C deploy/checks test -count=1 -skip '^TestReal' ./... # a cached pass would not see that a file outside of its module has changed
 

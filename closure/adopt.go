@@ -27,8 +27,9 @@ func Adopted(at time.Time, actor, why string, a Adoption) Change {
 	return adoption(kAdopt, at, actor, why, a)
 }
 
-// leap is how far a reconciliation moves a row's version: beyond any that the lost time can have reached, so that no task of
-// then is newer than the row, which would stop it. A version moves by one with each look.
+// leap is the least by which a reconciliation moves a row's version, which then is the seconds since 1970 at the least: beyond any
+// that the lost time can have reached, so that no task of then is newer than the row, which would stop it. A version moves by one
+// with each look and so more slowly than seconds do, so that this holds too where the lost time had a reconciliation of its own.
 const leap = 1_000_000
 
 // Reconciled takes in what this service did at the broker after the moment to which the ledger was restored. It gives the row
@@ -103,7 +104,7 @@ func (c *Closure) adopt(ch Change) error {
 		c.Token, c.NotedRetries = "", 0
 	}
 	if ch.kind == kReconcile {
-		c.Version += leap
+		c.Version = max(c.Version+leap, ch.at.Unix())
 		c.Memo.Reconciled = c.Version
 	}
 	return nil
