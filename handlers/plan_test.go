@@ -98,6 +98,14 @@ func TestPlan(t *testing.T) {
 			i.Deadline = b.Asked.Add(-b.Timing.Quarantine)
 			b.Intents = []closure.Intent{i}
 		}, planQuarantine, "", ""},
+		"NothingIsPaidInTheQuarantineOfATakeover": {func(b *Books) {
+			at := b.Asked.Add(-b.Timing.Quarantine)
+			b.Memo.TakenOver = &closure.TakenOver{At: b.Now.AddDate(0, 0, -3), Wall: at} // the day of the takeover is long over
+		}, planQuarantine, "", ""},
+		"WhatIsThereIsPaidAfterTheQuarantineOfATakeover": {func(b *Books) {
+			at := b.Asked.Add(-b.Timing.Quarantine - time.Second)
+			b.Memo.TakenOver = &closure.TakenOver{At: b.Now.AddDate(0, 0, -3), Wall: at}
+		}, planPay, "", "900"},
 		"AVoidThatIsListedAfterAllStops": {func(b *Books) {
 			i := b.lost()
 			i.State = closure.IntentVoid
