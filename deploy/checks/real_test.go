@@ -273,7 +273,9 @@ func (c *container) stops() {
 	case <-time.After(grace):
 		c.e.Errorf("%s does not end within %s", c.name, grace)
 		_ = c.cmd.Process.Kill()
-		<-end
+		if err := <-end; err != nil { // it was killed
+			c.e.Logf("%s: %v", c.name, err)
+		}
 	}
 	c.e.Logf("%s stopped in %s", c.name, time.Since(began).Round(10*time.Millisecond))
 }
