@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +13,7 @@ import (
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/handlers"
+	"closeout/ledger"
 	"closeout/worker"
 )
 
@@ -187,13 +189,19 @@ func (r *reconciling) wholeHistories(ctx context.Context) error {
 
 // stands notes to which moment the ledger goes, and what Redis remembers of later ones.
 func (r *reconciling) stands(ctx context.Context) error {
-	m, err := r.ledger.Newest(ctx)
+	last, err := r.ledger.FeedLast(ctx, math.MaxInt64)
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	r.v.Newest = stamp(last.At)
+	was, err := (&worker.Memory{Ledger: r.ledger, Queue: r.queue}).Was(ctx)
 	if err != nil {
 		return err
 	}
-	r.v.Newest = stamp(m.At)
-	if was, err := (&worker.Memory{Ledger: r.ledger, Queue: r.queue}).Was(ctx); err == nil {
-		r.v.Remembered = stamp(was.At)
+	for _, m := range was {
+		if r.v.Remembered == nil || m.At.After(*r.v.Remembered) {
+			r.v.Remembered = stamp(m.At)
+		}
 	}
 	h, err := r.ledger.Hold(ctx)
 	r.v.Hold = holdOf(h)

@@ -2,6 +2,7 @@ package auditor_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"closeout/closure"
 	"closeout/internal/auditor"
 	"closeout/internal/lab"
+	"closeout/worker"
 )
 
 const month = 31 * 24 * time.Hour
@@ -193,6 +195,44 @@ func TestAPayoutThatNoListShowsYetIsNotPaidAgain(t *testing.T) {
 		if paid := l.Payouts(l.c.AccountID); len(paid) != 1 {
 			t.Errorf("paid %v", paid)
 		}
+		l.audited(lost)
+	})
+}
+
+// A standby that lacks the last seconds is promoted: the claim of a payout that went out is gone with them, no list shows the
+// payout yet, and no sweep has come by since. A worker that starts notices, and one that runs sends nothing and holds everything.
+func TestALedgerWithoutItsLastSecondsSendsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := begin(t, sim.Spec{Cash: d("1234.56")}, -1)
+		defer l.Close()
+		if err := l.Sim.Chaos(sim.Chaos{Rules: []sim.Rule{{Method: "POST", Path: "/v1/accounts/*/transfers", Probability: 1, Fault: sim.FaultLate, Delay: sim.Duration(20 * time.Minute)}}}); err != nil {
+			t.Fatal(err)
+		}
+		saved := l.Saved
+		l.Saved = func(c closure.Closure) { // the last moment before the claim
+			saved(c)
+			if c.Phase == closure.Withdrawal && l.backup == "" {
+				l.backup, l.taken = l.Backup(), time.Now()
+			}
+		}
+		l.RunUntil(month, func() bool { return len(l.Payouts(l.c.AccountID)) == 1 })
+		l.Restore(l.backup)
+		if err := l.Memory().Check(t.Context()); !errors.Is(err, worker.ErrLedgerWentBack) {
+			t.Errorf("a worker that starts: %v", err)
+		}
+		l.RunFor(10 * time.Minute)
+		if paid := l.Payouts(l.c.AccountID); len(paid) != 1 {
+			t.Errorf("paid %v", paid)
+		}
+		if h, err := l.Ledger.Hold(t.Context()); err != nil || !h.Held || h.Actor != closure.Worker {
+			t.Errorf("nothing is held: %+v, %v", h, err)
+		}
+		if _, err := l.Reconcile(); err != nil {
+			t.Fatal(err)
+		}
+		lost := auditor.Span{From: l.taken, To: time.Now()}
+		l.RunUntil(2*month, func() bool { return l.Get(l.c.ID).State != closure.Running })
 		l.audited(lost)
 	})
 }
