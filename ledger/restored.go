@@ -18,7 +18,7 @@ type Mark struct {
 	ClosureID string    `json:"closure_id"`
 	Seq       int64     `json:"seq"`
 	Hash      string    `json:"hash"`
-	At        time.Time `json:"at"`             // business
+	At        time.Time `json:"at"`            // business
 	Over      time.Time `json:"over,omitzero"` // business: when the closure had ended before the event, as before a person's look; zero: it had not
 }
 

@@ -51,6 +51,7 @@ func (q *Queue) Remembered(ctx context.Context, env string, n int) ([]string, er
 }
 
 func rememberedKey(env string) string { return "closeout:marks:" + env }
+
 // Closures are the ids of all closures that a task of any kind is for, sorted: due, in hand, waiting or finished.
 func (q *Queue) Closures(ctx context.Context) ([]string, error) {
 	ids := map[string]bool{}
