@@ -240,7 +240,7 @@ func (l *Ledger) command(
 		}
 	}
 	found, settled := ch.Adoption()
-	if err := adopt(ctx, tx, next, found, settled, is); err != nil {
+	if err := l.adopt(ctx, tx, next, found, settled, is); err != nil {
 		return next, err
 	}
 	if c.State == closure.Failed && ch.SeesLate() {

@@ -75,6 +75,28 @@ var adopted = map[string]func(*bench){
 		}
 	},
 
+	// One of several that is refused later leaves a gap, which must not be in the way of the next.
+	"AfterAGapTheNextIsTakenAllTheSame": func(b *bench) {
+		c, err := b.adopt(b.create("a"), there("t1", "1", "2026-11-18"), there("t2", "2", "2026-11-18"), there("t3", "3", "2026-11-18"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.tamper("UPDATE intents SET state = 'refused' WHERE broker_id = $1", "t1")
+		b.tamper("UPDATE intents SET state = 'refused' WHERE broker_id = $1", "t2")
+		if _, err := b.adopt(c, there("t4", "4", "2026-11-18"), there("t5", "5", "2026-11-18"), there("t6", "6", "2026-11-18")); err != nil {
+			b.Fatal(err)
+		}
+		var days []string
+		for _, i := range b.intents(c.ID) {
+			if i.State != closure.IntentRefused {
+				days = append(days, i.BankingDay)
+			}
+		}
+		if want := []string{"2026-11-18 (3)", "2026-11-18", "2026-11-18 (2)", "2026-11-18 (4)"}; !slices.Equal(days, want) {
+			b.Errorf("the days are %q, want %q", days, want)
+		}
+	},
+
 	"OneThatBelongsToAnotherIntentIsTakenByNobody": func(b *bench) {
 		other, is := b.claim(b.create("other"), pay("1", "2026-11-18"))
 		_, _ = b.settle(other, is[0], closure.IntentSent, "t1")
