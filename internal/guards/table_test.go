@@ -62,7 +62,7 @@ var guards = []guard{
 		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond|the closing was asked for while",
 	},
 	{"only a running row is claimed", []cut{{
-		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil && ch.kind != kClaim {",
+		"closure/apply.go", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kUnreconciled && ch.adoption == nil {", "if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil && ch.kind != kClaim {",
 	}}, conforming, "AClaimOnARowThatIsNotRunningWritesNothing"},
 	{"a newer version's instruction is left alone", []cut{{
 		"handlers/runner.go", `case closure.Newer(c, intents...) != "":`, `case closure.Newer(c) != "":`,
