@@ -19,7 +19,7 @@ func adopt(ctx context.Context, tx *transaction, c closure.Closure, found, settl
 			if was.ID != i.ID {
 				continue
 			}
-			if err := updateIntent(ctx, tx, was.State, i); err != nil {
+			if err := tx.later(ctx, updateIntent(was.State, i)); err != nil {
 				return err
 			}
 		}
@@ -33,7 +33,11 @@ func adopt(ctx context.Context, tx *transaction, c closure.Closure, found, settl
 				return err
 			}
 		}
-		if err := insertIntent(ctx, tx, i); err != nil {
+		w, err := insertIntent(i)
+		if err != nil {
+			return err
+		}
+		if err := tx.later(ctx, w); err != nil {
 			return err
 		}
 	}

@@ -57,11 +57,12 @@ func measure(t *testing.T, closures int, env ...string) {
 }
 
 // scale adds workers, as processes, to a broker that takes a tenth of a second for each answer, so that hands are what is scarce
-// and not this machine's cores: so it is in production. Each number of workers closes as many accounts in the same run.
+// and not this machine's cores: so it is in production. Each number of workers closes as many accounts in the same run, and what
+// counts is the time in which more visits are due than there are hands: until each closure has had its first.
 func scale(t *testing.T, n int) {
 	t.Helper()
 	w := newWorld(t, benchDay)
-	w.env = append(w.env, "CLOSEOUT_SETTLEMENT_POLL=12h", "CLOSEOUT_WITHDRAWAL_POLL=12h", "CLOSEOUT_LOG_LEVEL=info", "CLOSEOUT_EVENTS=off")
+	w.env = append(w.env, "CLOSEOUT_SETTLEMENT_POLL=12h", "CLOSEOUT_WITHDRAWAL_POLL=12h", "CLOSEOUT_LOG_LEVEL=info", "CLOSEOUT_EVENTS=off", "CLOSEOUT_API_RATE=1000000")
 	w.serve()
 	var alone float64
 	for _, workers := range []int{1, 2, 4} {
@@ -82,26 +83,30 @@ func scale(t *testing.T, n int) {
 			w.ask("GET", w.api+"/api/account-closure?status=PROCESSING,PENDING,RETRYING&limit=1", nil, &list)
 			return len(list.Closures) == 0
 		})
-		var ended []time.Time
+		var visits []line
 		for _, p := range all {
 			p.signal(syscall.SIGTERM)
 			p.ends()
 			p.mu.Lock()
 			for _, l := range p.said {
 				if l.Message == "visit" {
-					ended = append(ended, l.Time)
+					visits = append(visits, l)
 				}
 			}
 			p.mu.Unlock()
 		}
-		// The middle half of the visits: before it the workers start, after it there is too little left to do.
-		slices.SortFunc(ended, time.Time.Compare)
-		half := len(ended) / 2
-		rate := float64(half) / ended[len(ended)*3/4].Sub(ended[len(ended)*3/4-half]).Seconds()
+		slices.SortFunc(visits, func(a, b line) int { return a.Time.Compare(b.Time) })
+		looked, busy := map[string]bool{}, 0
+		for len(looked) < n && busy < len(visits) {
+			looked[visits[busy].Closure] = true
+			busy++
+		}
+		from, to := visits[busy/10], visits[busy*9/10] // at either end some hands have nothing to do
+		rate := float64(busy*9/10-busy/10) / to.Time.Sub(from.Time).Seconds()
 		if alone == 0 {
 			alone = rate
 		}
-		t.Logf("%d workers of 10 hands, %d closures, %d visits: %.1f visits a second, %.2f of one worker's", workers, n, len(ended), rate, rate/alone)
+		t.Logf("%d workers of 10 hands, %d closures, %d visits until each had its first, of %d: %.1f visits a second, %.2f of one worker's", workers, n, busy, len(visits), rate, rate/alone)
 		for _, a := range accounts {
 			if paid := w.payouts(a); len(paid) != 1 {
 				t.Errorf("account %s was paid %v", a, paid)
