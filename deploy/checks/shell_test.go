@@ -9,7 +9,7 @@ import (
 // ShellCheck has nothing to say about any script.
 func TestScripts(t *testing.T) {
 	scripts := []string{filepath.Join(root, ".ci/run")}
-	for _, pattern := range []string{"scripts/*.sh", "deploy/*.sh"} {
+	for _, pattern := range []string{"scripts/*.sh", "deploy/*.sh", "deploy/ecs/*.sh"} {
 		found, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("there is no %s: %v", pattern, err)
