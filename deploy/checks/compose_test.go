@@ -58,16 +58,6 @@ func runSetup(t *testing.T, deploy, profile string, env ...string) (status int, 
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// fakePath is a PATH on which a program is this shell script.
-func fakePath(t *testing.T, name, script string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/usr/bin/env bash\n"+script+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir + ":" + os.Getenv("PATH")
-}
-
 // project is what compose makes of the file in that folder with the .env beside it; unknown keys are refused.
 func project(t *testing.T, deploy string, more ...string) *types.Project {
 	t.Helper()

@@ -2,34 +2,15 @@ package checks
 
 import (
 	"encoding/json"
-	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// awsCalls runs a script of deploy/ecs with an aws that answers by this shell, which has the call's words in $*, and returns the calls,
-// each as its words.
+// awsCalls runs a script of deploy/ecs with an aws that answers by this shell.
 func awsCalls(t *testing.T, answers, script string, args ...string) (calls [][]string, status int, said string) {
 	t.Helper()
-	log := filepath.Join(t.TempDir(), "calls")
-	cmd := exec.CommandContext(t.Context(), filepath.Join(root, "deploy/ecs", script), args...)
-	cmd.Env = []string{"USER=anna", "CALLS=" + log, "PATH=" + fakePath(t, "aws", `printf '%s\0' "$@" >>"$CALLS"; echo >>"$CALLS"`+"\n"+answers)}
-	out, err := cmd.CombinedOutput()
-	if e := new(exec.ExitError); err != nil && !errors.As(err, &e) {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(log)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		calls = append(calls, strings.Split(strings.TrimSuffix(line, "\x00\n"), "\x00"))
-	}
-	return calls, cmd.ProcessState.ExitCode(), string(out)
+	return scriptCalls(t, map[string]string{"aws": answers}, "deploy/ecs/"+script, args...)
 }
 
 // after is the word after an option, in a call that begins so.
@@ -71,7 +52,7 @@ func TestECSOnce(t *testing.T) {
 			Command     []string
 		}
 	}
-	run := "ecs run-task --cluster closeout-sandbox --network-configuration awsvpcConfiguration={subnets=[a,b]} --overrides "
+	run := "aws ecs run-task --cluster closeout-sandbox --network-configuration awsvpcConfiguration={subnets=[a,b]} --overrides "
 	if err := json.Unmarshal([]byte(after(calls, run, "--overrides")), &given); err != nil || len(given.ContainerOverrides) != 1 {
 		t.Fatalf("%v in %q", err, calls)
 	}
@@ -81,11 +62,11 @@ func TestECSOnce(t *testing.T) {
 	}
 	waited := 0
 	for _, c := range calls {
-		if c[0] == "ecs" && c[1] == "wait" {
+		if c[1] == "ecs" && c[2] == "wait" {
 			waited++
 		}
 	}
-	if stream := after(calls, "logs tail /closeout/sandbox ", "--log-stream-names"); waited != 2 || stream != "once/closeout/0abc" {
+	if stream := after(calls, "aws logs tail /closeout/sandbox ", "--log-stream-names"); waited != 2 || stream != "once/closeout/0abc" {
 		t.Errorf("it waited %d times and reads %q", waited, stream)
 	}
 
@@ -131,15 +112,15 @@ esac`
 	} {
 		do, name, _ := strings.Cut(what, " ")
 		calls, status, said := awsCalls(t, answers, "service.sh", "closeout-live", do, name)
-		least, most := after(calls, "application-autoscaling register-scalable-target ", "--min-capacity"), after(calls, "application-autoscaling register-scalable-target ", "--max-capacity")
-		desired := after(calls, "ecs update-service --cluster closeout-live --service closeout-"+name+" ", "--desired-count")
+		least, most := after(calls, "aws application-autoscaling register-scalable-target ", "--min-capacity"), after(calls, "aws application-autoscaling register-scalable-target ", "--max-capacity")
+		desired := after(calls, "aws ecs update-service --cluster closeout-live --service closeout-"+name+" ", "--desired-count")
 		if status != 0 || least != c.least || most != c.most || desired != c.desired {
 			t.Errorf("%s: %d, from %q to %q, %q wanted: %s", what, status, least, most, desired, said)
 		}
-		if id := after(calls, "application-autoscaling ", "--resource-id"); name == "worker" && id != "service/closeout-live/closeout-worker" {
+		if id := after(calls, "aws application-autoscaling ", "--resource-id"); name == "worker" && id != "service/closeout-live/closeout-worker" {
 			t.Errorf("%s: it scales %s", what, id)
 		}
-		if last := strings.Join(calls[len(calls)-1], " "); last != "ecs wait services-stable --cluster closeout-live --services closeout-"+name {
+		if last := strings.Join(calls[len(calls)-1], " "); last != "aws ecs wait services-stable --cluster closeout-live --services closeout-"+name {
 			t.Errorf("%s: it ends with %s", what, last)
 		}
 	}
