@@ -102,7 +102,7 @@ func TestHelmNetworkPolicies(t *testing.T) {
 		{least, "worker", true, private, 6379, true},
 		{least, "worker", true, private, 5432, true},
 		{least, "worker", true, redis, 6379, true},
-		{least, "worker", true, redis, 26379, true}, // a Sentinel
+		{least, "worker", true, redis, 26379, true},  // a Sentinel
 		{least, "server", true, private, 6543, true}, // a pooler
 		{least, "migrate", true, private, 6543, true},
 		{least, "migrate", true, private, 26379, false},

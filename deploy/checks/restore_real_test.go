@@ -17,7 +17,7 @@ import (
 // lost happens between the two. The processes of all are to be stopped by stop.
 func (e *machine) restores(worker *container, lost, stop func()) {
 	e.Helper()
-	dir := e.T.TempDir()
+	dir := e.TempDir()
 	as, err := user.Lookup("postgres")
 	e.must(err)
 	uid, gid := owner(e.T, as.Uid+":"+as.Gid)
