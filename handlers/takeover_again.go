@@ -78,7 +78,7 @@ func (t *Takeovers) again(ctx context.Context, c closure.Closure, a legacy.Accou
 		}
 		why, ad := origin+", listed late", t.adoption(c.AccountID, intents, found, all)
 		if worked {
-			why, ad.Over = origin+", which worked on after the takeover", &renewed
+			why, ad.Over = "the earlier system worked on after the takeover, which counts anew from now", &renewed
 		}
 		return closure.Adopted(t.Clock.Now(), t.Actor, why, ad), nil
 	})
@@ -97,7 +97,7 @@ func (t *Takeovers) pause(ctx context.Context, id string) error {
 		if c.State != closure.Running {
 			return closure.Change{}, errNotRunning
 		}
-		return closure.Pause(t.Clock.Now(), t.Actor, "the earlier system has worked on it since it was taken over"), nil
+		return closure.Pause(t.Clock.Now(), t.Actor, "the earlier system has worked on it since it was taken over: stop it and run the import again before you resume this"), nil
 	})
 	if errors.Is(err, errNotRunning) {
 		return nil

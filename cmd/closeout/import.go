@@ -113,7 +113,7 @@ func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeov
 	}
 	for _, what := range found.Lost {
 		counted[lost]++
-		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis."}); err != nil {
+		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis (docs/moving-over.md says how it is found)."}); err != nil {
 			return err
 		}
 	}
