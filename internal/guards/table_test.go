@@ -74,6 +74,15 @@ var guards = []guard{
 		[]cut{{plan, "if t := b.Memo.TakenOver; t != nil { // as if", "if t := b.Memo.TakenOver; false { // as if"}},
 		visiting("TestAPayoutThatIsListedAfterTheTakeover/AfterTheQuarantineOfTheSameDay"), `paid \[2000.00 2000.00\]|the account owes`,
 	},
+	{"what an earlier system comes back to by itself is left alone", []cut{{
+		"legacy/parse.go", `rec.Working = !slices.Contains(resting, phase) || f.has("next_action_time")`, `rec.Working = phase == "processing" && slices.Contains(resting, phase)`,
+	}}, catcher{"./handlers", "^TestWhatIsNotTakenOverYet$", ""}, "withdrawal_waiting: "},
+	{"a record of an earlier system that appears stops the takeover", []cut{{
+		"legacy/account.go", "			a.watch(p+s, Raw{})\n", "			_ = p + s\n",
+	}}, catcher{"./handlers", "^TestWhatIsNotTakenOverYet$", ""}, "a closure was written all the same|a record appears: "},
+	{"an earlier system that works on after the takeover is noticed", []cut{{
+		"handlers/takeover_again.go", "a.Touched().After(over.Touched)", "a.Touched().Before(over.Touched)",
+	}}, catcher{"./handlers", "^TestTheEarlierSystemWorksOnAfterTheTakeover$", ""}, "here_already"},
 	{"no claim in doubt is sent", []cut{{door, `	next, intents, err := v.run.Ledger.Claim(ctx, v.Closure, ch, send, ev)
 	if err != nil {
 		return nil, err

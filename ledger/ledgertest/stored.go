@@ -49,7 +49,7 @@ var stored = map[string]func(*bench){
 			ListDigest: "d", ListSince: odd.Add(1), ExcessSince: odd.Add(2), Excess: "1.23", Allowed: "4.56", CameBack: 7, Forgiven: 8, Paid: "9.10", Worth: "16.17", OnWay: "18.19",
 			Stand:     &closure.Stand{Cash: money("10.11").Decimal, Key: 12, Listed: map[string]string{"t0": "COMPLETE"}, Beside: closure.Fields{"newer": json.RawMessage(`1`)}},
 			ByHand:    []closure.HandPaid{{Amount: money("13.14").Decimal, Reference: "wire 7", Key: 15, Beside: closure.Fields{"newer": json.RawMessage(`"x"`)}}},
-			TakenOver: &closure.TakenOver{At: odd.Add(3).UTC(), Wall: odd.Add(4).UTC(), Told: true},
+			TakenOver: &closure.TakenOver{At: odd.Add(3).UTC(), Wall: odd.Add(4).UTC(), Told: true, Touched: odd.Add(5).UTC()},
 		}
 		at := c.UpdatedAt.Add(time.Minute)
 		step := func(ch closure.Change) {
