@@ -42,6 +42,15 @@ func Reconciled(at time.Time, actor, why string, a Adoption) Change {
 	return adoption(kReconcile, at, actor, why, a)
 }
 
+// Unreconciled is a person's word that what was done for a closure in the lost time can't be had, and that the reconciliation is over
+// without it. The closure stops, or stays stopped, and nothing is done for it by itself any more. failure says what was in the way.
+func Unreconciled(at time.Time, actor, why, failure string) Change {
+	return Change{
+		kind: kUnreconciled, at: at, actor: actor, text: "not reconciled, and accepted by a person: " + failure + ": " + why,
+		detail: map[string]any{"reason": why, "failure": failure},
+	}
+}
+
 func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
 	found, settled := []map[string]any{}, []map[string]any{}
 	sum, payouts, others := decimal.Zero, 0, 0
@@ -110,8 +119,34 @@ func (c *Closure) adopt(ch Change) error {
 		c.Token, c.NotedRetries = "", 0
 	}
 	if ch.kind == kReconcile {
-		c.Version = max(c.Version+leap, ch.at.Unix())
-		c.Memo.Reconciled = c.Version
+		c.leap(ch.at)
 	}
 	return nil
+}
+
+// leap takes the row beyond every task of the lost time.
+func (c *Closure) leap(at time.Time) {
+	c.Version = max(c.Version+leap, at.Unix())
+	c.Memo.Reconciled = c.Version
+}
+
+// unreconciled stops what ran. What stood still stays as it is, for another reason: whoever resumes it must know.
+func (c *Closure) unreconciled(ch Change) error {
+	if c.State.Ended() {
+		return &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s, and nothing is in question any more", c.State)}
+	}
+	if c.State == Running {
+		c.stop(Failed, ch.at, NotReconciled, ch.text)
+	} else {
+		c.Version++
+		c.Token, c.NotedRetries = "", 0
+		c.wait(NotReconciled, ch.text)
+	}
+	c.leap(ch.at)
+	return nil
+}
+
+// Unreconciled says whether a person has accepted that the closure could not be reconciled, and nothing has happened to it since.
+func (c Closure) Unreconciled() bool {
+	return c.Reason == NotReconciled && c.Version == c.Memo.Reconciled
 }

@@ -71,13 +71,19 @@ func (v *Visit) Do(ctx context.Context, what string, effects ...Effect) ([]closu
 	if err != nil {
 		return nil, err
 	}
+	forgotten := v.remember(ctx, start)
 	out := make([]closure.Intent, len(intents))
 	for n, i := range intents {
 		sender := first
 		if n > 0 {
 			sender = nil
 		}
-		if out[n], err = v.send(ctx, start, i, effects[n], sender); err != nil {
+		if forgotten != nil {
+			out[n], err = v.unsent(ctx, i, effects[n], "nobody would remember it: "+text(forgotten))
+		} else {
+			out[n], err = v.send(ctx, start, i, effects[n], sender)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -141,6 +147,16 @@ func (v *Visit) claim(ctx context.Context, what string, start time.Time, effects
 		v.replace(i)
 	}
 	return intents, nil
+}
+
+// remember has the claim remembered outside the ledger. It has no longer than anything between claim and socket.
+func (v *Visit) remember(ctx context.Context, start time.Time) error {
+	if v.run.Remember == nil {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, start.Add(v.Timing.ToWire))
+	defer cancel()
+	return v.run.Remember(ctx, v.Closure)
 }
 
 func (v *Visit) replace(i closure.Intent) {

@@ -262,7 +262,7 @@ func (l *Ledger) command(
 	if i, ok := ch.Settled(); ok {
 		settled = append(settled, i)
 	}
-	if err := adopt(ctx, tx, next, found, settled, is); err != nil {
+	if err := l.adopt(ctx, tx, next, found, settled, is); err != nil {
 		return next, err
 	}
 	if c.State == closure.Failed && ch.SeesLate() {

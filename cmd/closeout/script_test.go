@@ -43,11 +43,18 @@ func TestScript(t *testing.T) {
 			}
 			e.Defer(mini.Close)
 			e.Setenv("REDIS", "redis://"+mini.Addr()+"/0")
+			broker, err := sim.Open(sim.Options{Key: demoKey, Secret: demoSecret}) // that knows no account
+			if err != nil {
+				return err
+			}
+			listens := httptest.NewServer(broker)
+			e.Defer(func() { listens.Close(); _ = broker.Close() })
+			e.Setenv("BROKER", listens.URL)
 			e.Setenv("CLOSEOUT_DAY", closure.ScaledClock(24*time.Hour, scriptsBegin, time.Now()).String())
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun, "broker": broker, "redis": redisDoes},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun, "broker": broker, "redis": redisDoes, "job": job},
 	})
 }
 
@@ -78,6 +85,7 @@ var accidents = []struct {
 	{regexp.MustCompile(`CLA-\d{14}-`), "CLA-TIME-"},
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}(/[0-9]+)?(\.[0-9a-f]{12})?`), "ID"},
 	{regexp.MustCompile(`"[0-9a-f]{64}"`), `"HASH"`},
+	{regexp.MustCompile(`request [0-9a-f]{32}`), "request ID"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "UTC"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\dZ`), "MOMENT"},
 	{regexp.MustCompile(`cli:[^\s"]+`), "cli:USER"},
@@ -160,6 +168,16 @@ func redisDoes(ts *testscript.TestScript, _ bool, args []string) {
 		command = append(command, a)
 	}
 	ts.Check(rdb.Do(context.Background(), command...).Err())
+}
+
+// job puts the id of the closure of an account that ends so into JOB, of the seeded ledger; ALL: of each, with commas between them.
+func job(ts *testscript.TestScript, _ bool, args []string) {
+	db, err := sql.Open("sqlite", "file:"+ts.MkAbs("seeded.db"))
+	ts.Check(err)
+	defer func() { _ = db.Close() }()
+	ids := ""
+	ts.Check(db.QueryRowContext(context.Background(), "SELECT group_concat(id) FROM closures WHERE ?1 = 'ALL' OR account_id LIKE '%' || ?1", args[0]).Scan(&ids))
+	ts.Setenv("JOB", ids)
 }
 
 // seeded makes the accounts of the scripts: 01 runs, 02 and 03 have failed for one reason, 04 asks for a person by itself, 05 is

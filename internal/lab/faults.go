@@ -16,6 +16,7 @@ import (
 	"closeout/ledger"
 	"closeout/mail"
 	"closeout/tasks"
+	"closeout/worker"
 )
 
 // process is one life of a worker.
@@ -23,6 +24,7 @@ type process struct {
 	rdb      *redis.Client
 	run      *handlers.Runner
 	redrives *handlers.Redrives // nil: the lab has none
+	memory   *worker.Memory     // nil: a bare lab's
 	dead     atomic.Bool
 }
 
