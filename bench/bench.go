@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options, say func(string)) (out Outcome, err err
 	if err != nil {
 		return out, fmt.Errorf("measure the service: %w", err)
 	}
-	out.Resident, out.Highest = resident()
+	out.Resident, out.Highest = Resident()
 	if err := o.judge(ctx, &out); err != nil {
 		return out, err
 	}
@@ -155,14 +155,14 @@ func (o Options) wait(ctx context.Context, out *Outcome, m meter, say func(strin
 	if err := initiate(accounts[n:])(ctx); err != nil { // pools, caches and the first pages of tables are there before the counting
 		return err
 	}
-	r1, l1, err := stored(ctx, o)
+	r1, l1, err := Stored(ctx, o)
 	if err != nil {
 		return err
 	}
 	if out.Accepted, err = measured(ctx, m, initiate(accounts[:n])); err != nil {
 		return err
 	}
-	r2, l2, err := stored(ctx, o)
+	r2, l2, err := Stored(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (o Options) close(ctx context.Context, out *Outcome, m meter, accounts []Ac
 	}
 	rec.Watch(watched...)
 	rec.forget()
-	_, before, err := stored(ctx, o)
+	_, before, err := Stored(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (o Options) close(ctx context.Context, out *Outcome, m meter, accounts []Ac
 	out.Counts = rec.counts(len(accounts))
 	out.SleptOnAverage = time.Duration(float64(rec.slept.Load()) / float64(max(out.Timers, 1)))
 	out.RoundTripsPerVisit = float64(out.Statements) / float64(max(out.Visits, 1))
-	_, after, err := stored(ctx, o)
+	_, after, err := Stored(ctx, o)
 	out.ClosedLedger = between(before, after, len(accounts))
 	for _, a := range watched {
 		reads = append(reads, rec.template(a))
