@@ -109,8 +109,8 @@ build: ## Build bin/closeout
 	CGO_ENABLED=0 go build -trimpath -o bin/closeout ./cmd/closeout
 
 .PHONY: image
-image: ## Build the container image closeout:VERSION (git describe), by BuildKit
-	docker buildx build --load -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
+image: ## Build the container image closeout:VERSION (git describe), by BuildKit; for another machine than this by PLATFORM=linux/amd64
+	docker buildx build --load $(if $(PLATFORM),--platform $(PLATFORM)) -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
 
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod lists what is used, and change nothing

@@ -44,6 +44,7 @@ func (e *machine) restores(worker *container, lost, stop func()) {
 		}
 		return status, string(out)
 	}
+	worker.env = append(worker.env, "USER=anna") // by -e USER
 	if status, said := asWorker("ledger reconcile"); status != 1 || !strings.Contains(said, "at work") {
 		e.Errorf("while workers live a reconciliation ends with %d: %s", status, said)
 	}
@@ -69,6 +70,10 @@ func (e *machine) restores(worker *container, lost, stop func()) {
 			e.Errorf("nobody carries this out: %s", line)
 		}
 		did[program]++
+	}
+	// The image knows no users, and the history who it was.
+	if _, said := asWorker(`monitor hold --reason "the check" --apply --json`); !strings.Contains(said, `"operator:cli:anna"`) {
+		e.Errorf("everything is held by nobody: %s", said)
 	}
 	if did["exec"] != 3 || did["run"] != 4 || did["stop"] != 1 {
 		e.Errorf("of the guide's lines %v were read: %q", did, lines)
