@@ -60,6 +60,11 @@ bench: ## What a closure costs, beside a bare Asynq chain, on real servers and e
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
 
+.PHONY: growth
+growth: ## What sweep, board, list, initiate and visit cost with 10,000, 100,000 and more closures that wait, and how much memory they take (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 120m -run '^TestRealGrowth$$' -v ./cmd/closeout -args -growth $(or $(CLOSURES),1000000)
+
 .PHONY: images
 images: ## Make the README's pictures of the console anew
 	@scripts/need.sh

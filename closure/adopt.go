@@ -20,6 +20,9 @@ type Adoption struct {
 	// Paid is the sum of the closure's payouts that have arrived, and CameBack how many did not, the found ones counted.
 	Paid     decimal.Decimal
 	CameBack int
+
+	// Over is set where an earlier system was at work after the takeover, which counts anew from then on.
+	Over *TakenOver
 }
 
 // Adopted takes in what a system before this one has done at the broker.
@@ -37,6 +40,15 @@ const leap = 1_000_000
 // ledger went back goes on.
 func Reconciled(at time.Time, actor, why string, a Adoption) Change {
 	return adoption(kReconcile, at, actor, why, a)
+}
+
+// Unreconciled is a person's word that what was done for a closure in the lost time can't be had, and that the reconciliation is over
+// without it. The closure stops, or stays stopped, and nothing is done for it by itself any more. failure says what was in the way.
+func Unreconciled(at time.Time, actor, why, failure string) Change {
+	return Change{
+		kind: kUnreconciled, at: at, actor: actor, text: "not reconciled, and accepted by a person: " + failure + ": " + why,
+		detail: map[string]any{"reason": why, "failure": failure},
+	}
 }
 
 func adoption(kind string, at time.Time, actor, why string, a Adoption) Change {
@@ -94,6 +106,9 @@ func (c *Closure) adopt(ch Change) error {
 		c.Memo.ExcessSince, c.Memo.Excess = time.Time{}, ""
 	}
 	c.Memo.Paid, c.Memo.CameBack = USD(ch.adoption.Paid), ch.adoption.CameBack
+	if ch.adoption.Over != nil {
+		c.Memo.TakenOver = ch.adoption.Over
+	}
 	switch {
 	case c.State == Running:
 		c.move(ch.at)
@@ -104,8 +119,34 @@ func (c *Closure) adopt(ch Change) error {
 		c.Token, c.NotedRetries = "", 0
 	}
 	if ch.kind == kReconcile {
-		c.Version = max(c.Version+leap, ch.at.Unix())
-		c.Memo.Reconciled = c.Version
+		c.leap(ch.at)
 	}
 	return nil
+}
+
+// leap takes the row beyond every task of the lost time.
+func (c *Closure) leap(at time.Time) {
+	c.Version = max(c.Version+leap, at.Unix())
+	c.Memo.Reconciled = c.Version
+}
+
+// unreconciled stops what ran. What stood still stays as it is, for another reason: whoever resumes it must know.
+func (c *Closure) unreconciled(ch Change) error {
+	if c.State.Ended() {
+		return &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s, and nothing is in question any more", c.State)}
+	}
+	if c.State == Running {
+		c.stop(Failed, ch.at, NotReconciled, ch.text)
+	} else {
+		c.Version++
+		c.Token, c.NotedRetries = "", 0
+		c.wait(NotReconciled, ch.text)
+	}
+	c.leap(ch.at)
+	return nil
+}
+
+// Unreconciled says whether a person has accepted that the closure could not be reconciled, and nothing has happened to it since.
+func (c Closure) Unreconciled() bool {
+	return c.Reason == NotReconciled && c.Version == c.Memo.Reconciled
 }

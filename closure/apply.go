@@ -88,7 +88,7 @@ const Worker = "worker"
 const (
 	kLook, kClaim, kError, kCrash, kWentBack, kReissue = "look", "claim", "error", "crash", "ledger_went_back", "reissue"
 	kCancel, kPause, kResume, kWake, kHasten           = "cancel", "pause", "resume", "wake", "hasten"
-	kResolve, kAdopt, kReconcile                       = "resolve", "adopted", "reconciled"
+	kResolve, kAdopt, kReconcile, kUnreconciled        = "resolve", "adopted", "reconciled", "not_reconciled"
 )
 
 // Looked is the end of a visit. memo, if not nil, replaces the closure's.
@@ -161,7 +161,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	}
 	c.UpdatedAt = ch.at
 	ev := &Event{Kind: ch.kind, At: ch.at, Actor: ch.actor, Text: ch.text, Detail: ch.detail}
-	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
+	if c.State != Running && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kUnreconciled && ch.adoption == nil {
 		if ch.kind == kPause || ch.kind == kWake {
 			done := map[string]string{kPause: "paused", kWake: "woken"}[ch.kind]
 			return before, nil, &NotAllowedError{ch.kind, c.State, fmt.Sprintf("the closure is %s; only a running one can be %s", c.State, done)}
@@ -210,6 +210,8 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 		err = c.command(ch)
 	case kAdopt, kReconcile:
 		err = c.adopt(ch)
+	case kUnreconciled:
+		err = c.unreconciled(ch)
 	case kWake:
 		if c.DueAt.After(ch.at) {
 			c.move(ch.at)
@@ -224,7 +226,7 @@ func Apply(c Closure, ch Change, p Policy) (Closure, *Event, error) {
 	if err != nil {
 		return before, nil, err
 	}
-	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.adoption == nil {
+	if before.State != c.State && ev != nil && ch.kind != kPause && ch.kind != kResume && ch.kind != kResolve && ch.kind != kCancel && ch.kind != kUnreconciled && ch.adoption == nil {
 		ev.Kind = string(c.State)
 		if ch.kind == kError || ch.kind == kCrash || ch.kind == kReissue {
 			ev.Text = c.Why

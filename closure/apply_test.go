@@ -189,6 +189,13 @@ func happenings() []happening {
 			on:   on(runs, answer(closure.Paused), runs, answer(closure.Dead), notAllowed, notAllowed),
 		},
 		{
+			maker: "Unreconciled", what: "not reconciled",
+			make: func(at time.Time) closure.Change {
+				return closure.Unreconciled(at, "ann", "restored", "the broker answered 404")
+			},
+			on: on(answer(closure.Failed), answer(closure.Paused), answer(closure.Failed), answer(closure.Dead), notAllowed, notAllowed),
+		},
+		{
 			maker: "Wake", what: "wake",
 			make: func(at time.Time) closure.Change { return closure.Wake(at, "ann", "look now") },
 			on:   fromRunning(closure.Running, notAllowed),

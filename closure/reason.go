@@ -71,6 +71,7 @@ const (
 	Unsupported        Reason = "unsupported_asset"
 	CloseRefused       Reason = "close_refused"
 	LedgerWentBack     Reason = "ledger_went_back"
+	NotReconciled      Reason = "not_reconciled"
 	RetriesUsedUp      Reason = "retries_used_up"
 	CrashesWorker      Reason = "crashes_worker"
 	PausedByOperator   Reason = "paused"
@@ -150,6 +151,7 @@ var Reasons = map[Reason]Info{
 	Unsupported:        {Title: "the account holds something that this service does not sell", Who: Operator, Hint: "Close the position by hand, then resume.", Tell: "your account holds something that has to be sold by hand"},
 	CloseRefused:       {Title: "the broker refused to close the account", Who: Operator, Hint: "Read the broker's words in the event; mend the cause, then resume.", Tell: "everything is sold and paid out, and the account itself could not be closed yet"},
 	LedgerWentBack:     {Title: "a task is newer than the ledger: the ledger was restored to an earlier moment", Who: Operator, Each: true, Hint: "Stop the workers, and resume nothing before each step of the runbook's section on this reason is done."},
+	NotReconciled:      {Title: "the ledger was restored, and what was done for this closure since then could not be taken in", Who: Operator, Each: true, Hint: "Count with the broker what it sold and paid out; reconcile again where the account can be read by now, and resume once the sums are right."},
 	RetriesUsedUp:      {Title: "the same step failed again and again", Who: Operator, Hint: "Read the error; when its cause is mended, resume."},
 	CrashesWorker:      {Title: "the step crashes the worker", Who: Operator, Hint: "Read the workers' logs around the crashes before you resume."},
 	PausedByOperator:   {Title: "held by an operator", Who: Operator, Hint: "Resume when it may go on."},

@@ -11,7 +11,7 @@ import (
 func TestWhatIsRetriedAmongMany(t *testing.T) {
 	t.Parallel()
 	alone := map[closure.Reason]bool{
-		closure.ReturnedTwice: true, closure.UnknownTransfer: true, closure.LateTransfer: true, closure.Unexplained: true, closure.LedgerWentBack: true,
+		closure.ReturnedTwice: true, closure.UnknownTransfer: true, closure.LateTransfer: true, closure.Unexplained: true, closure.LedgerWentBack: true, closure.NotReconciled: true,
 	}
 	for reason := range closure.Reasons {
 		c := apply(t, fresh(closure.Withdrawal), closure.Looked(noon, closure.Fail(reason, "no"), closure.Look{}, nil))

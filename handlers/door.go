@@ -71,13 +71,19 @@ func (v *Visit) Do(ctx context.Context, what string, effects ...Effect) ([]closu
 	if err != nil {
 		return nil, err
 	}
+	forgotten := v.remember(ctx, start)
 	out := make([]closure.Intent, len(intents))
 	for n, i := range intents {
 		sender := first
 		if n > 0 {
 			sender = nil
 		}
-		if out[n], err = v.send(ctx, start, i, effects[n], sender); err != nil {
+		if forgotten != nil {
+			out[n], err = v.unsent(ctx, i, effects[n], "nobody would remember it: "+text(forgotten))
+		} else {
+			out[n], err = v.send(ctx, start, i, effects[n], sender)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -141,6 +147,16 @@ func (v *Visit) claim(ctx context.Context, what string, start time.Time, effects
 		v.replace(i)
 	}
 	return intents, nil
+}
+
+// remember has the claim remembered outside the ledger. It has no longer than anything between claim and socket.
+func (v *Visit) remember(ctx context.Context, start time.Time) error {
+	if v.run.Remember == nil {
+		return nil
+	}
+	ctx, cancel := context.WithDeadline(ctx, start.Add(v.Timing.ToWire))
+	defer cancel()
+	return v.run.Remember(ctx, v.Closure)
 }
 
 func (v *Visit) replace(i closure.Intent) {
@@ -214,10 +230,11 @@ func (v *Visit) record(ctx context.Context, i closure.Intent, kind, text string)
 		Kind: kind, At: v.run.Clock.Now(), Actor: closure.Worker, Text: text,
 		Detail: withIntent(i, map[string]any{"status": i.Status, "request_id": i.RequestID, "answer": i.Answer}),
 	}
-	out, err := v.run.Ledger.Record(ctx, i, ev)
+	row, out, err := v.run.Ledger.Record(ctx, i, ev)
 	if err != nil {
 		return i, fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}
+	v.Closure.Seq, v.Closure.HeadHash = row.Seq, row.HeadHash // the visit's own save goes on behind its own answer
 	v.replace(out)
 	return out, nil
 }

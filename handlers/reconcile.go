@@ -98,6 +98,37 @@ func (r *Reconciler) Take(ctx context.Context, id string) (Reconciled, error) {
 	return r.reconcile(ctx, id, true)
 }
 
+// Accept ends the reconciliation of a closure without what was done for it, by a person's word: failure is in the way for good.
+// Nothing is done for the closure by itself any more.
+func (r *Reconciler) Accept(ctx context.Context, id string, failure error) (out Reconciled, err error) {
+	same := errors.New("nothing to do")
+	after, err := r.Ledger.Command(ctx, id, func(c closure.Closure, _ []closure.Intent) (closure.Change, error) {
+		out.Before, out.After = c, c
+		if c.Unreconciled() {
+			out.Same = true
+			return closure.Change{}, same
+		}
+		return closure.Unreconciled(r.Clock.Now(), r.Actor, r.Why, text(failure)), nil
+	})
+	if errors.Is(err, same) {
+		return out, nil
+	}
+	if err == nil {
+		out.After = after
+	}
+	return out, err
+}
+
+// Lasting says whether a person may accept that a closure can't be reconciled for this failure: a broker that does not answer at all, or
+// refuses the key, and what a newer version must deal with are to be mended first, and then there may be no failure.
+func Lasting(failure error) bool {
+	e, answered := errors.AsType[*alpaca.Error](failure)
+	return !alpaca.Unavailable(failure) && !errors.Is(failure, closure.ErrNewer) && !errors.Is(failure, context.Canceled) &&
+		(!answered || e.Status != http401)
+}
+
+const http401 = 401
+
 func (r *Reconciler) reconcile(ctx context.Context, id string, take bool) (out Reconciled, err error) {
 	c, intents, err := r.Ledger.Load(ctx, id)
 	if err != nil {

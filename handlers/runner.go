@@ -21,7 +21,7 @@ import (
 type Ledger interface {
 	Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error)
 	Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error)
-	Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error)
+	Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error)
 	Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error)
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
 	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
@@ -44,7 +44,7 @@ type Broker interface {
 	Dial(ctx context.Context) (*alpaca.Sender, error)
 }
 
-// Runner carries out visits. All fields but Budget, Heard, Visited, Ended, Posted and Tracer must be set.
+// Runner carries out visits. All fields but Budget, Remember, Heard, Visited, Ended, Posted and Tracer must be set.
 type Runner struct {
 	Ledger   Ledger
 	Queue    Queue
@@ -56,6 +56,10 @@ type Runner struct {
 	Timing   closure.Timing
 	Post     Post
 	Log      *logrus.Logger
+
+	// Remember is told of each claim once it has committed, before its instruction is sent, by the row as the claim has left it.
+	// With an error nothing is sent. Nil: nobody is told.
+	Remember func(ctx context.Context, claimed closure.Closure) error
 
 	// Heard says whether what happens at the broker is heard of just now, so that looks may be put off. Nil: they never are.
 	Heard func(ctx context.Context) bool

@@ -5,39 +5,111 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"closeout/closure"
 )
 
-// Mark names one event of the ledger, of any environment: who remembers the newest one knows later whether the ledger has lost
-// it, which it has if it was restored to an earlier moment.
+// Mark names one event of the ledger: who remembers the newest ones knows later whether the ledger has lost one, which it has if
+// it was restored to an earlier moment.
 type Mark struct {
 	ClosureID string    `json:"closure_id"`
 	Seq       int64     `json:"seq"`
 	Hash      string    `json:"hash"`
-	At        time.Time `json:"at"` // business
+	At        time.Time `json:"at"`            // business
+	Over      time.Time `json:"over,omitzero"` // business: when the closure had ended before the event, as before a person's look; zero: it had not
 }
 
-// Newest is the mark of the newest event. The zero Mark: there is no event.
+// MarkOf is the mark of a closure's last event.
+func MarkOf(c closure.Closure) Mark {
+	m := Mark{ClosureID: c.ID, Seq: c.Seq, Hash: c.HeadHash, At: c.UpdatedAt}
+	if c.State.Ended() {
+		m.Over = c.EndedAt
+	}
+	return m
+}
+
+// lookBack is how far back the feed is looked at for the newest event of one environment beside a busy other.
+const lookBack = 10_000
+
+// Newest is the mark of the newest event of this environment. The zero Mark: there is none among the last ones of the ledger.
 func (l *Ledger) Newest(ctx context.Context) (m Mark, err error) {
-	err = l.db.QueryRowContext(ctx, "SELECT closure_id, seq, hash, at FROM closeout.events ORDER BY feed DESC LIMIT 1").Scan(&m.ClosureID, &m.Seq, &m.Hash, (*ts)(&m.At))
+	var state closure.State
+	var ended time.Time
+	err = l.db.QueryRowContext(ctx, "SELECT e.closure_id, e.seq, e.hash, e.at, c.state, c.ended_at FROM closeout.events e JOIN closeout.closures c ON c.id = e.closure_id"+
+		" WHERE c.environment = $1 AND e.feed > (SELECT coalesce(max(feed), 0) FROM closeout.events) - $2 ORDER BY e.feed DESC LIMIT 1", string(l.env), lookBack).
+		Scan(&m.ClosureID, &m.Seq, &m.Hash, (*ts)(&m.At), &state, (*ts)(&ended))
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, nil
 	}
 	if err != nil {
 		return m, fmt.Errorf("read the newest event: %w", err)
 	}
+	if state.Ended() {
+		m.Over = ended
+	}
 	return m, nil
 }
 
-// Has says whether the ledger has the very event that a mark names, or has had it: what ended before a removal may be gone by it.
-func (l *Ledger) Has(ctx context.Context, m Mark) (bool, error) {
+// marksAtOnce is how many marks one statement looks for.
+const marksAtOnce = 16
+
+var hasMarks = "SELECT hash FROM closeout.events WHERE " + func() string {
+	each := make([]string, marksAtOnce)
+	for n := range each {
+		each[n] = fmt.Sprintf("closure_id = $%d AND seq = $%d AND hash = $%d", 3*n+1, 3*n+2, 3*n+3)
+	}
+	return strings.Join(each, " OR ")
+}()
+
+// Lacks are those of some marks whose very events this ledger neither has nor, as far as it knows, has had: what ended before a
+// removal may be gone by it.
+func (l *Ledger) Lacks(ctx context.Context, marks []Mark) (lacking []Mark, err error) {
+	for some := range slices.Chunk(marks, marksAtOnce) {
+		var args []any
+		for n := range marksAtOnce { // one statement, however many are asked for
+			m := some[min(n, len(some)-1)]
+			args = append(args, m.ClosureID, m.Seq, m.Hash)
+		}
+		has := map[string]bool{}
+		err := l.each(ctx, "look for events", func(rows *sql.Rows) error {
+			var hash string
+			err := rows.Scan(&hash)
+			has[hash] = true
+			return err
+		}, hasMarks, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range some {
+			if has[m.Hash] {
+				continue
+			}
+			gone, err := l.removed(ctx, m)
+			if err != nil {
+				return nil, err
+			}
+			if !gone {
+				lacking = append(lacking, m)
+			}
+		}
+	}
+	return lacking, nil
+}
+
+// removed says whether a mark's closure may be gone by a removal: it went whole, and had ended before what was removed then.
+func (l *Ledger) removed(ctx context.Context, m Mark) (bool, error) {
+	over := m.At
+	if !m.Over.IsZero() {
+		over = m.Over
+	}
 	var n int
-	err := l.db.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM closeout.events WHERE closure_id = $1 AND seq = $2 AND hash = $3)"+
-		" + (SELECT count(*) FROM closeout.removals WHERE ended_before > $4)", m.ClosureID, m.Seq, m.Hash, ts(m.At)).Scan(&n)
+	err := l.db.QueryRowContext(ctx, "SELECT count(*) FROM closeout.removals WHERE environment = $1 AND ended_before > $2"+
+		" AND NOT EXISTS (SELECT 1 FROM closeout.closures WHERE id = $3)", string(l.env), ts(over), m.ClosureID).Scan(&n)
 	if err != nil {
-		return false, fmt.Errorf("look for an event: %w", err)
+		return false, fmt.Errorf("look for a removal: %w", err)
 	}
 	return n > 0, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,14 +27,15 @@ func (s *shelfed) Newest(context.Context) (m ledger.Mark, err error) {
 	return m, nil
 }
 
-func (s *shelfed) Has(_ context.Context, m ledger.Mark) (bool, error) {
-	for _, e := range s.events {
-		if e.ClosureID == m.ClosureID && e.Seq == m.Seq && e.Hash == m.Hash {
-			return true, nil
+func (s *shelfed) Lacks(_ context.Context, marks []ledger.Mark) (lacking []ledger.Mark, err error) {
+	for _, m := range marks {
+		if !slices.ContainsFunc(s.events, func(e ledger.Mark) bool { return e.Hash == m.Hash }) {
+			lacking = append(lacking, m)
 		}
 	}
-	return false, nil
+	return lacking, nil
 }
+
 func (s *shelfed) Hold(context.Context) (ledger.Hold, error) { return s.hold, nil }
 func (s *shelfed) HoldAll(_ context.Context, version int64, actor, reason string) (ledger.Hold, error) {
 	s.hold = ledger.Hold{Version: version + 1, Held: true, Actor: actor, Reason: reason}
@@ -41,10 +43,28 @@ func (s *shelfed) HoldAll(_ context.Context, version int64, actor, reason string
 }
 func (s *shelfed) Environment() closure.Environment { return closure.Sandbox }
 
-type remembered map[string]string
+// remembered is a Redis, which may be away.
+type remembered struct {
+	words []string
+	away  error
+}
 
-func (r remembered) Remember(_ context.Context, env, word string) error       { r[env] = word; return nil }
-func (r remembered) Remembered(_ context.Context, env string) (string, error) { return r[env], nil }
+func (r *remembered) Remember(_ context.Context, _, word string) error {
+	r.words = append(r.words, word)
+	return r.away
+}
+
+func (r *remembered) RememberOnly(_ context.Context, _, word string) error {
+	r.words = []string{word}
+	return r.away
+}
+
+func (r *remembered) Remembered(_ context.Context, _ string, n int) ([]string, error) {
+	if n == 0 || n > len(r.words) {
+		n = len(r.words)
+	}
+	return r.words[len(r.words)-n:], r.away
+}
 
 // A ledger that lost what was remembered holds everything, whatever was written to it since; one that only grew does not.
 func TestALedgerThatWentBackIsNoticed(t *testing.T) {
@@ -53,7 +73,7 @@ func TestALedgerThatWentBackIsNoticed(t *testing.T) {
 	event := func(seq int64, hash string) ledger.Mark {
 		return ledger.Mark{ClosureID: "c", Seq: seq, Hash: hash, At: at}
 	}
-	s, r := &shelfed{}, remembered{}
+	s, r := &shelfed{}, &remembered{}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	m := &Memory{Ledger: s, Queue: r, Log: log}
@@ -82,9 +102,54 @@ func TestALedgerThatWentBackIsNoticed(t *testing.T) {
 	if err := m.Check(t.Context()); err != nil {
 		t.Errorf("once it was reconciled: %v", err)
 	}
-	delete(r, string(closure.Sandbox)) // an emptied Redis can't warn
+	r.words = nil // an emptied Redis can't warn
 	s.events = s.events[:1]
 	if err := m.Check(t.Context()); err != nil {
 		t.Errorf("an emptied Redis: %v", err)
+	}
+}
+
+// The loss of a standby's last seconds is shorter than a sweep: the claim alone was remembered. What one worker remembers late
+// hides nothing that another has remembered before.
+func TestALostClaimIsNoticedBeforeAnythingIsSent(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 18, 15, 0, 0, 0, time.UTC)
+	claimed := func(id string, seq int64) closure.Closure {
+		return closure.Closure{ID: id, Seq: seq, HeadHash: id + string(rune('0'+seq)), UpdatedAt: at}
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	for name, lost := range map[string]string{"the last": "b3", "one that was remembered before an older one": "a2"} {
+		s, r := &shelfed{}, &remembered{}
+		m := &Memory{Ledger: s, Queue: r, Log: log}
+		for _, c := range []closure.Closure{claimed("a", 1), claimed("b", 1), claimed("a", 2), claimed("b", 2), claimed("b", 3)} {
+			s.events = append(s.events, ledger.MarkOf(c))
+			if err := m.Claimed(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.events = slices.DeleteFunc(s.events, func(m ledger.Mark) bool { return m.Hash == lost })
+		if err := m.Check(t.Context()); !errors.Is(err, ErrLedgerWentBack) {
+			t.Errorf("%s: a start: %v", name, err)
+		}
+		next := claimed("c", 9)
+		s.events = append(s.events, ledger.MarkOf(next))
+		for range 2 * lately { // however often it is tried, and forgotten
+			if err := m.Claimed(t.Context(), next); !errors.Is(err, ErrLedgerWentBack) {
+				t.Fatalf("%s: a claim: %v", name, err)
+			}
+		}
+		if !s.hold.Held {
+			t.Errorf("%s: nothing is held", name)
+		}
+	}
+}
+
+// A claim that nobody would remember is none that may be sent.
+func TestAClaimThatRedisCantRememberIsAnError(t *testing.T) {
+	t.Parallel()
+	m := &Memory{Ledger: &shelfed{}, Queue: &remembered{away: errors.New("away")}}
+	if err := m.Claimed(t.Context(), closure.Closure{ID: "a", Seq: 1, HeadHash: "a1"}); err == nil {
+		t.Error("it may be sent")
 	}
 }

@@ -204,34 +204,17 @@ func fit(ctx context.Context, o Options) error {
 	if o.Fit == nil {
 		return nil
 	}
-	ask := func() ([]string, error) {
+	return insist(ctx, o.Log, "waiting for Redis", ErrUnfit, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, lastMoment)
 		defer cancel()
-		return o.Fit(ctx)
-	}
-	for wait, said := time.Second, ""; ; wait = min(2*wait, 10*time.Second) {
-		warnings, err := ask()
+		warnings, err := o.Fit(ctx)
 		if err == nil {
 			for _, w := range warnings {
 				o.Log.Warn(w)
 			}
-			return nil
 		}
-		if errors.Is(err, ErrUnfit) {
-			return err
-		}
-		if err.Error() != said && ctx.Err() == nil {
-			said = err.Error()
-			o.Log.WithError(err).Warn("waiting for Redis")
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil
-		case <-t.C:
-		}
-	}
+		return err
+	})
 }
 
 // whole waits until it is known that the ledger did not go back. One that did ends the start: what it lost may be sent again.
@@ -239,14 +222,19 @@ func whole(ctx context.Context, o Options) error {
 	if o.Memory == nil {
 		return nil
 	}
+	return insist(ctx, o.Log, "waiting to know whether the ledger went back", ErrLedgerWentBack, o.Memory.Check)
+}
+
+// insist asks again and again, until there is no error, or the one that is final, or ctx ends. Each new error is told once.
+func insist(ctx context.Context, log *logrus.Logger, waiting string, final error, ask func(context.Context) error) error {
 	for wait, said := time.Second, ""; ; wait = min(2*wait, 10*time.Second) {
-		err := o.Memory.Check(ctx)
-		if err == nil || errors.Is(err, ErrLedgerWentBack) {
+		err := ask(ctx)
+		if err == nil || errors.Is(err, final) {
 			return err
 		}
 		if err.Error() != said && ctx.Err() == nil {
 			said = err.Error()
-			o.Log.WithError(err).Warn("waiting to know whether the ledger went back")
+			log.WithError(err).Warn(waiting)
 		}
 		t := time.NewTimer(wait)
 		select {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,15 +15,17 @@ import (
 	"closeout/closure"
 	"closeout/desk"
 	"closeout/handlers"
+	"closeout/ledger"
 	"closeout/worker"
 )
 
 type ledgerReconcileCmd struct {
 	common
 	remote
-	Reason string `help:"What was restored, and why, in one line: it stays in the history of each open closure."`
-	Apply  bool   `help:"Do it: hold everything, wait for the quarantine, take in."`
-	JSON   bool   `name:"json" help:"Print JSON, for scripts."`
+	Reason string   `help:"What was restored, and why, in one line: it stays in the history of each open closure."`
+	Apply  bool     `help:"Do it: hold everything, wait for the quarantine, take in."`
+	Accept []string `placeholder:"JOB_ID,..." help:"Closures that can't be reconciled for good, as the report of a run before says: each is stopped, and the run ends without it."`
+	JSON   bool     `name:"json" help:"Print JSON, for scripts."`
 }
 
 // Help is printed by closeout ledger reconcile --help.
@@ -28,8 +33,9 @@ func (*ledgerReconcileCmd) Help() string {
 	return "Stop every worker first: it refuses while one is heard of. With --apply it holds everything, waits for the quarantine (half an hour) so that what was on the wire shows in the broker's lists, " +
 		"then asks the broker about each open closure's account and takes in the payouts and orders that the ledger lacks. Nothing is sent. Each row gets a new version and token. " +
 		"Everything stays held: read the report, then closeout monitor release. It may be stopped and run again at any time, and finds nothing new the second time. " +
-		"What no reading can bring back it lists: closures that were asked for after that moment, commands of people, revoked keys, letters. " +
-		"Exit status: 0 nothing asks for a person, 1 it failed, or a closure could not be reconciled: run it again, 2 wrong usage or settings, 3 something in the report asks for a person."
+		"Where an account can't be read for good, or a history is broken, --accept names the closure: it is stopped with the reason not_reconciled, and nothing is done for it until a person " +
+		"resumes it. What no reading can bring back it lists: closures that were asked for after that moment, commands of people, revoked keys, letters. " +
+		"Exit status: 0 nothing asks for a person, 1 it failed, or a closure could not be reconciled: run it again, or accept it, 2 wrong usage or settings, 3 something in the report asks for a person."
 }
 
 // reconcileView is what was found, and what a person must do.
@@ -46,25 +52,27 @@ type reconcileView struct {
 	Keys        []string            `json:"living_keys"`      // those revoked in the lost time are among them
 	Sessions    int                 `json:"sessions_ended"`   // of people; in a preview none
 	Letters     int                 `json:"letters_due"`      // that go out, perhaps for the second time
-	Failed      int                 `json:"not_reconciled"`   // closures
+	Failed      int                 `json:"not_reconciled"`   // closures, without those that are accepted
+	Broken      []brokenChain       `json:"broken_histories"` // accepted, or there is no report
 	Unread      []string            `json:"unread,omitempty"` // what could not be looked for
 }
 
 // reconciledLine is one closure.
 type reconciledLine struct {
-	JobID   string        `json:"job_id"`
-	Account string        `json:"account_id"`
-	State   closure.State `json:"state"`
-	Phase   closure.Phase `json:"phase"`
-	Payouts int           `json:"payouts_adopted"`
-	Sum     string        `json:"payouts_sum"`
-	Orders  int           `json:"orders_adopted"`
-	Settled int           `json:"instructions_settled"`
-	Unknown int           `json:"instructions_unknown"`
-	Closed  bool          `json:"account_closed"`
-	Same    bool          `json:"nothing_new"`
-	Asks    string        `json:"asks,omitempty"`  // what a person must do
-	Error   string        `json:"error,omitempty"` // it was not reconciled
+	JobID    string        `json:"job_id"`
+	Account  string        `json:"account_id"`
+	State    closure.State `json:"state"`
+	Phase    closure.Phase `json:"phase"`
+	Payouts  int           `json:"payouts_adopted"`
+	Sum      string        `json:"payouts_sum"`
+	Orders   int           `json:"orders_adopted"`
+	Settled  int           `json:"instructions_settled"`
+	Unknown  int           `json:"instructions_unknown"`
+	Closed   bool          `json:"account_closed"`
+	Same     bool          `json:"nothing_new"`
+	Asks     string        `json:"asks,omitempty"`     // what a person must do
+	Error    string        `json:"error,omitempty"`    // it was not reconciled
+	Accepted bool          `json:"accepted,omitempty"` // and a person has accepted that: it is stopped
 }
 
 // lostClosure was acknowledged, and the ledger does not have it.
@@ -85,6 +93,7 @@ type reconciling struct {
 	output
 	cmd   *ledgerReconcileCmd
 	actor string
+	far   *progress
 	v     reconcileView
 }
 
@@ -110,9 +119,9 @@ func (c *ledgerReconcileCmd) Run(ctx context.Context, o output) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	r := &reconciling{parts: p, output: o, cmd: c, actor: "operator:cli:" + username()}
+	r := &reconciling{parts: p, output: o, cmd: c, actor: "operator:cli:" + username(), far: newProgress(o)}
 	r.v = reconcileView{
-		Environment: s.env, Applied: c.Apply, Closures: []reconciledLine{}, Lost: []lostClosure{}, Pending: []string{}, Keys: []string{},
+		Environment: s.env, Applied: c.Apply, Closures: []reconciledLine{}, Lost: []lostClosure{}, Pending: []string{}, Keys: []string{}, Broken: []brokenChain{},
 	}
 	if err := r.run(ctx); err != nil {
 		return err
@@ -168,32 +177,51 @@ func (r *reconciling) alone(ctx context.Context) error {
 		closure.Count(len(all), "worker")+map[bool]string{true: " is", false: " are"}[len(all) == 1], w.Host, w.PID)
 }
 
-// wholeHistories refuses a ledger whose chains are broken: what is built on it would be, too.
+// wholeHistories refuses a ledger whose chains are broken, unless that is accepted: what is built on them would be, too.
 func (r *reconciling) wholeHistories(ctx context.Context) error {
+	var broken []ledger.ChainError
 	for after := ""; ; {
 		v, err := r.ledger.Verify(ctx, after, verifyPage)
 		if err != nil {
 			return err
 		}
-		if len(v.Broken) > 0 {
-			return fmt.Errorf("the restored ledger is not whole (%w, for one): closeout ledger verify names all; restore another backup", &v.Broken[0])
-		}
+		broken = append(broken, v.Broken...)
 		if v.Closures < verifyPage {
-			return nil
+			break
 		}
 		after = v.Last
 	}
+	r.v.Broken = append(r.v.Broken, brokenChains(broken)...)
+	accepted := map[string]bool{}
+	for n, b := range broken {
+		if !slices.Contains(r.cmd.Accept, b.ClosureID) {
+			return fmt.Errorf("the restored ledger is not whole (%w, for one): closeout ledger verify names all; restore another backup, or --accept each of them", &broken[n])
+		}
+		accepted[b.ClosureID] = true
+	}
+	for _, id := range r.cmd.Accept {
+		if _, err := r.ledger.Get(ctx, id); err != nil && !accepted[id] {
+			return fmt.Errorf("--accept %s: %w in the %s environment", printable(id), err, r.env)
+		}
+	}
+	return nil
 }
 
 // stands notes to which moment the ledger goes, and what Redis remembers of later ones.
 func (r *reconciling) stands(ctx context.Context) error {
-	m, err := r.ledger.Newest(ctx)
+	last, err := r.ledger.FeedLast(ctx, math.MaxInt64)
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	r.v.Newest = stamp(last.At)
+	was, err := (&worker.Memory{Ledger: r.ledger, Queue: r.queue}).Was(ctx)
 	if err != nil {
 		return err
 	}
-	r.v.Newest = stamp(m.At)
-	if was, err := (&worker.Memory{Ledger: r.ledger, Queue: r.queue}).Was(ctx); err == nil {
-		r.v.Remembered = stamp(was.At)
+	for _, m := range was {
+		if r.v.Remembered == nil || m.At.After(*r.v.Remembered) {
+			r.v.Remembered = stamp(m.At)
+		}
 	}
 	h, err := r.ledger.Hold(ctx)
 	r.v.Hold = holdOf(h)
@@ -202,10 +230,16 @@ func (r *reconciling) stands(ctx context.Context) error {
 
 // begin holds everything and waits until a list shows what was on the wire when the last worker stopped.
 func (r *reconciling) begin(ctx context.Context) error {
+	counting, over := context.WithCancel(ctx)
+	var counts sync.WaitGroup
 	h, err := r.reconciler().Begin(ctx, func(until time.Time) {
 		r.v.Quarantine = stamp(until)
 		_, _ = fmt.Fprintf(r.err, "everything is held; waiting for the quarantine until %s, so that what was on the wire is listed\n", until.UTC().Format("15:04:05 UTC"))
+		counts.Go(func() { r.far.countDown(counting, until, "the quarantine") })
 	})
+	over()
+	counts.Wait()
+	r.far.done()
 	r.v.Hold = holdOf(h)
 	if ctx.Err() != nil {
 		return errInterrupted
@@ -234,6 +268,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // closures goes through all that are open, as far as the broker's budget lets it.
 func (r *reconciling) closures(ctx context.Context) error {
+	defer r.far.done()
 	rec := r.reconciler()
 	do := rec.Look
 	if r.cmd.Apply {
@@ -246,12 +281,13 @@ func (r *reconciling) closures(ctx context.Context) error {
 		}
 		for _, c := range page {
 			after = c.ID
-			out, err := patiently(ctx, func(ctx context.Context) (handlers.Reconciled, error) { return do(ctx, c.ID) })
+			r.far.tell("%s read", closure.Count(len(r.v.Closures), "closure"))
+			line := r.one(ctx, rec, do, c)
 			if ctx.Err() != nil {
 				return errInterrupted
 			}
-			r.v.Closures = append(r.v.Closures, lineOf(c, out, err))
-			if err != nil {
+			r.v.Closures = append(r.v.Closures, line)
+			if line.Error != "" && !line.Accepted {
 				r.v.Failed++
 			}
 		}
@@ -259,6 +295,33 @@ func (r *reconciling) closures(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// one does what is to be done about one closure.
+func (r *reconciling) one(ctx context.Context, rec *handlers.Reconciler, do func(context.Context, string) (handlers.Reconciled, error), c closure.Closure) reconciledLine {
+	var out handlers.Reconciled
+	var err error
+	n := slices.IndexFunc(r.v.Broken, func(b brokenChain) bool { return b.JobID == c.ID })
+	if n >= 0 { // nothing is built on it
+		err = fmt.Errorf("its history is broken: event %d: %s", r.v.Broken[n].Event, r.v.Broken[n].Why)
+	} else if out, err = patiently(ctx, func(ctx context.Context) (handlers.Reconciled, error) { return do(ctx, c.ID) }); err == nil || ctx.Err() != nil {
+		return lineOf(c, out, err)
+	}
+	line := lineOf(c, out, err)
+	if !handlers.Lasting(err) || !slices.Contains(r.cmd.Accept, c.ID) && !c.Unreconciled() {
+		return line
+	}
+	line.Accepted, line.Asks = true, "it is stopped (not_reconciled): the runbook's section of that name"
+	if !r.cmd.Apply {
+		line.Asks = "--apply stops it (not_reconciled)"
+		return line
+	}
+	if out, err = rec.Accept(ctx, c.ID, err); err != nil {
+		line = lineOf(c, out, err)
+		return line
+	}
+	line.State, line.Phase, line.Same = out.After.State, out.After.Phase, out.Same
+	return line
 }
 
 // patiently waits where the budget, or the broker, wants it: nobody else is served meanwhile.
@@ -344,5 +407,5 @@ func (v reconcileView) asks() bool {
 			return true
 		}
 	}
-	return len(v.Lost)+len(v.Pending)+len(v.Keys)+len(v.Unread) > 0
+	return len(v.Broken)+len(v.Lost)+len(v.Pending)+len(v.Keys)+len(v.Unread) > 0
 }

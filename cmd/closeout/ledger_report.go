@@ -52,6 +52,12 @@ func (p *page) reconciled(v reconcileView) {
 		rows = append(rows, table.Row{printable(l.JobID), string(l.State) + " in " + string(l.Phase), l.found(), printable(l.says())})
 	}
 	p.table(table.Row{"CLOSURE", "IS", "TAKEN IN", "ASKS"}, rows)
+	if len(v.Broken) > 0 {
+		p.title("Histories that are broken, and accepted as such: %d. They are evidence: keep a copy, and repair nothing.", len(v.Broken))
+		for _, b := range v.Broken {
+			p.line("- %s, event %d: %s", printable(b.JobID), b.Event, printable(b.Why))
+		}
+	}
 	if len(v.Lost) > 0 {
 		p.title("Closures that were acknowledged, and are not in the ledger: %d. Only their ids are known; your own records, and the mail of the customers, have the accounts.", len(v.Lost))
 		p.line("Ask for each again, by closeout initiate or the same POST: where the broker has closed the account meanwhile it ends by itself. A closure that retention has removed may be among them.")
@@ -85,7 +91,7 @@ func (p *page) reconciled(v reconcileView) {
 	case !v.Applied:
 		p.title("Nothing was done: --apply --reason does it.")
 	case v.Failed > 0:
-		p.title("%s not reconciled. Everything stays held: run this again.", counts(v.Failed, "closure"))
+		p.title("%s not reconciled. Everything stays held: run this again, or --accept what can't be read for good.", counts(v.Failed, "closure"))
 	default:
 		p.title("Everything stays held, by %s: %s", printable(v.Hold.Actor), printable(v.Hold.Reason))
 		p.line("Start the workers: they look and send nothing. Then: closeout monitor release --reason ... --apply")
@@ -104,6 +110,8 @@ func (l reconciledLine) found() string {
 		what = append(what, "the outcome of "+closure.Count(l.Settled, "instruction"))
 	}
 	switch {
+	case l.Accepted:
+		return "not reconciled, and accepted"
 	case l.Error != "":
 		return "not reconciled"
 	case len(what) > 0:
@@ -116,6 +124,8 @@ func (l reconciledLine) found() string {
 
 func (l reconciledLine) says() string {
 	switch {
+	case l.Accepted:
+		return l.Error + "; " + l.Asks
 	case l.Error != "":
 		return l.Error
 	case l.Asks != "":

@@ -218,13 +218,14 @@ func (p *parts) worker(ctx context.Context, mailer handlers.Mailer, concurrency 
 	beat := &worker.Beat{Tell: p.queue.Tell, Version: version, Broker: func() tasks.Broker { return standing(p.budget.State()) }}
 	patrol := &worker.Patrol{Ledger: p.ledger, Sweep: p.timing.Sweep, Log: p.log}
 	p.metrics.Patrol(func() (int, int64) { s := patrol.Stats(); return s.Broken, s.Events })
+	memory := &worker.Memory{Ledger: p.ledger, Queue: p.queue, Log: p.log}
 	return worker.Options{
 		Metrics: p.metrics, Swept: p.metrics.Swept,
 		Redis: p.rdb, Timing: p.timing, Concurrency: concurrency, Health: p.health, Broker: p.budget.Err, HealthAddr: healthAddr, Forget: p.ledger.Forget, Hurry: hurried(ctx), Log: p.log, Beat: beat,
-		Patrol: patrol, Memory: &worker.Memory{Ledger: p.ledger, Queue: p.queue, Log: p.log},
+		Patrol: patrol, Memory: memory,
 		Runner: &handlers.Runner{
 			Ledger: p.ledger, Queue: p.queue, Broker: p.broker, Budget: p.budget, Calendar: p.almanac.Calendar,
-			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log,
+			Clock: p.clock, Policy: p.policy, Timing: p.timing, Post: handlers.Letters{Broker: p.broker, Mailer: mailer}, Log: p.log, Remember: memory.Claimed,
 			Visited: func(late time.Duration) { beat.Visited(late); p.metrics.Began(late) }, Ended: p.metrics.Visited, Posted: p.metrics.Posted,
 			Tracer: p.tracer,
 		},

@@ -2,7 +2,9 @@ package auditor_test
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"closeout/closure"
 	"closeout/internal/auditor"
 	"closeout/internal/lab"
+	"closeout/worker"
 )
 
 const month = 31 * 24 * time.Hour
@@ -69,6 +72,21 @@ func (l *life) audited(lost auditor.Span) {
 	if c.State != closure.Closed || truth.Status != "ACCOUNT_CLOSED" || !truth.Cash.IsZero() || len(truth.Positions) != 0 {
 		l.TB.Fatalf("it is %s (%s: %s), the account %s with %s\n%s", c.State, c.Reason, c.Why, truth.Status, truth.Cash, l.History(c.ID))
 	}
+	for _, f := range l.audit(lost).Findings {
+		l.TB.Errorf("%s", f)
+	}
+	if l.TB.Failed() {
+		l.TB.Log(l.History(c.ID))
+	}
+}
+
+// audit shows the auditor all that there is.
+func (l *life) audit(lost auditor.Span) auditor.Report {
+	l.TB.Helper()
+	truth, err := l.Sim.Truth(l.c.AccountID)
+	if err != nil {
+		l.TB.Fatal(err)
+	}
 	journal, err := l.Sim.Journal("")
 	if err != nil {
 		l.TB.Fatal(err)
@@ -79,17 +97,12 @@ func (l *life) audited(lost auditor.Span) {
 	}
 	defer func() { _ = db.Close() }()
 	report, err := auditor.Audit(l.TB.Context(), db, auditor.Evidence{
-		Journal: journal, Truths: map[string]sim.Truth{c.AccountID: truth}, Acknowledged: []string{c.ID}, LostTimes: []auditor.Span{lost},
+		Journal: journal, Truths: map[string]sim.Truth{l.c.AccountID: truth}, Acknowledged: []string{l.c.ID}, LostTimes: []auditor.Span{lost},
 	})
 	if err != nil {
 		l.TB.Fatal(err)
 	}
-	for _, f := range report.Findings {
-		l.TB.Errorf("%s", f)
-	}
-	if l.TB.Failed() {
-		l.TB.Log(l.History(c.ID))
-	}
+	return report
 }
 
 // moments is how many moments a life has.
@@ -195,6 +208,90 @@ func TestAPayoutThatNoListShowsYetIsNotPaidAgain(t *testing.T) {
 		}
 		l.audited(lost)
 	})
+}
+
+// A standby that lacks the last seconds is promoted: the claim of a payout that went out is gone with them, no list shows the
+// payout yet, and no sweep has come by since. A worker that starts notices, and one that runs sends nothing and holds everything.
+func TestALedgerWithoutItsLastSecondsSendsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := begin(t, sim.Spec{Cash: d("1234.56")}, -1)
+		defer l.Close()
+		if err := l.Sim.Chaos(sim.Chaos{Rules: []sim.Rule{{Method: "POST", Path: "/v1/accounts/*/transfers", Probability: 1, Fault: sim.FaultLate, Delay: sim.Duration(20 * time.Minute)}}}); err != nil {
+			t.Fatal(err)
+		}
+		saved := l.Saved
+		l.Saved = func(c closure.Closure) { // the last moment before the claim
+			saved(c)
+			if c.Phase == closure.Withdrawal && l.backup == "" {
+				l.backup, l.taken = l.Backup(), time.Now()
+			}
+		}
+		l.RunUntil(month, func() bool { return len(l.Payouts(l.c.AccountID)) == 1 })
+		l.Restore(l.backup)
+		if err := l.Memory().Check(t.Context()); !errors.Is(err, worker.ErrLedgerWentBack) {
+			t.Errorf("a worker that starts: %v", err)
+		}
+		l.RunFor(10 * time.Minute)
+		if paid := l.Payouts(l.c.AccountID); len(paid) != 1 {
+			t.Errorf("paid %v", paid)
+		}
+		if h, err := l.Ledger.Hold(t.Context()); err != nil || !h.Held || h.Actor != closure.Worker {
+			t.Errorf("nothing is held: %+v, %v", h, err)
+		}
+		if _, err := l.Reconcile(); err != nil {
+			t.Fatal(err)
+		}
+		lost := auditor.Span{From: l.taken, To: time.Now()}
+		l.RunUntil(2*month, func() bool { return l.Get(l.c.ID).State != closure.Running })
+		l.audited(lost)
+	})
+}
+
+// The ledger has lost a closure whole, and it is asked for again. What was done for the lost one is nobody's in the ledger, and adopts
+// nothing: the account's cash and positions are what the broker says, a payout of others that is on its way is waited for, and what was
+// on the wire has had its quarantine. So nothing is sold or paid twice, and no banking day sees two payouts.
+func TestALostClosureThatIsAskedForAgainDoesNothingTwice(t *testing.T) {
+	t.Parallel()
+	for what, kinds := range map[string][]auditor.Kind{"order": {auditor.UnwantedOrder}, "transfer": {auditor.UnwantedOrder, auditor.UnwantedTransfer}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &life{Lab: lab.New(t, lab.Options{})}
+				defer l.Close()
+				if err := l.Sim.Chaos(sim.Chaos{Rules: []sim.Rule{{Method: "POST", Path: "/v1/**/" + what + "s", Probability: 1, Fault: sim.FaultLate, Delay: sim.Duration(20 * time.Minute), Times: 1}}}); err != nil {
+					t.Fatal(err)
+				}
+				spec := fates["ThreePayouts"]
+				spec.Orders = nil
+				backup := l.Backup()
+				lost := l.Open(spec)
+				l.RunUntil(month, func() bool {
+					journal, err := l.Sim.Journal(lost.AccountID)
+					return err != nil || slices.ContainsFunc(journal, func(e sim.Entry) bool { return e.Kind == what })
+				})
+				l.Restore(backup)
+				if _, err := l.Reconcile(); err != nil {
+					t.Fatal(err)
+				}
+				l.c = l.Initiate(lost.AccountID)
+				c := l.Ends(l.c.ID, 2*month)
+				truth, err := l.Sim.Truth(c.AccountID)
+				if err != nil || c.State != closure.Closed || truth.Status != "ACCOUNT_CLOSED" || !truth.Cash.IsZero() || len(truth.Positions) != 0 {
+					t.Fatalf("it is %s (%s: %s), the account %s with %s, %v\n%s", c.State, c.Reason, c.Why, truth.Status, truth.Cash, err, l.History(c.ID))
+				}
+				report := l.audit(auditor.Span{})
+				for _, f := range report.Findings {
+					if !slices.Contains(kinds, f.Kind) { // those that the lost closure's are
+						t.Errorf("%s", f)
+					}
+				}
+				if paid := l.Payouts(c.AccountID); len(paid) != 3 {
+					t.Errorf("paid %v\n%s", paid, l.History(c.ID))
+				}
+			})
+		})
+	}
 }
 
 // Who forgets to reconcile: a task that Redis still has is newer than its row, which stops. The reconciliation sets it going

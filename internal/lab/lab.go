@@ -238,7 +238,10 @@ func (l *Lab) start() {
 	p.rdb = l.dial()
 	worker.RepairAcks(p.rdb)
 	p.rdb.AddHook(p)
-	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}
+	q := tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)
+	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, q}
+	p.memory = &worker.Memory{Ledger: l.Ledger, Queue: q, Log: l.Log}
+	p.run.Remember = p.memory.Claimed
 	if l.redrives {
 		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log, Tracer: l.tracer}
 	}

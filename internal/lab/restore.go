@@ -12,6 +12,7 @@ import (
 	"closeout/closure"
 	"closeout/handlers"
 	"closeout/ledger"
+	"closeout/worker"
 )
 
 // Backup copies the ledger as it is at this moment, while it is in use, and returns the copy's path.
@@ -46,6 +47,9 @@ func (l *Lab) Restore(backup string) {
 	l.start()
 }
 
+// Memory is what Redis remembers of the ledger, as a worker that starts asks for it.
+func (l *Lab) Memory() *worker.Memory { return l.cur.memory }
+
 // Reconciler is what closeout ledger reconcile works with.
 func (l *Lab) Reconciler() *handlers.Reconciler {
 	cal := calendar.Rules()
@@ -73,6 +77,9 @@ func (l *Lab) Reconcile() (out []handlers.Reconciled, err error) {
 			return out, fmt.Errorf("closure %s: %w", c.ID, err)
 		}
 		out = append(out, took)
+	}
+	if err := l.Memory().Anew(ctx); err != nil {
+		return out, err
 	}
 	_, err = l.Ledger.ReleaseAll(ctx, h.Version, "operator:lab", "reconciled")
 	return out, err

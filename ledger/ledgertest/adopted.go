@@ -75,6 +75,28 @@ var adopted = map[string]func(*bench){
 		}
 	},
 
+	// One of several that is refused later leaves a gap, which must not be in the way of the next.
+	"AfterAGapTheNextIsTakenAllTheSame": func(b *bench) {
+		c, err := b.adopt(b.create("a"), there("t1", "1", "2026-11-18"), there("t2", "2", "2026-11-18"), there("t3", "3", "2026-11-18"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.tamper("UPDATE intents SET state = 'refused' WHERE broker_id = $1", "t1")
+		b.tamper("UPDATE intents SET state = 'refused' WHERE broker_id = $1", "t2")
+		if _, err := b.adopt(c, there("t4", "4", "2026-11-18"), there("t5", "5", "2026-11-18"), there("t6", "6", "2026-11-18")); err != nil {
+			b.Fatal(err)
+		}
+		var days []string
+		for _, i := range b.intents(c.ID) {
+			if i.State != closure.IntentRefused {
+				days = append(days, i.BankingDay)
+			}
+		}
+		if want := []string{"2026-11-18 (3)", "2026-11-18", "2026-11-18 (2)", "2026-11-18 (4)"}; !slices.Equal(days, want) {
+			b.Errorf("the days are %q, want %q", days, want)
+		}
+	},
+
 	"OneThatBelongsToAnotherIntentIsTakenByNobody": func(b *bench) {
 		other, is := b.claim(b.create("other"), pay("1", "2026-11-18"))
 		_, _ = b.settle(other, is[0], closure.IntentSent, "t1")
@@ -116,6 +138,37 @@ var adopted = map[string]func(*bench){
 		}
 	},
 
+	// A person's look, long after the end, is no reason to miss what was removed; nor does one environment miss what is the other's.
+	"WhatARemovalTookIsNotMissed": func(b *bench) {
+		ago, live := b.ago(), b.open(closure.Live)
+		c := ago.over("a", closure.Closed)
+		if err := b.l.Note(b.Context(), c.ID, closure.Event{Kind: ledger.Looked, At: time.Now(), Actor: "ann", Text: "looked"}); err != nil {
+			b.Fatal(err)
+		}
+		late, err := b.l.Newest(b.Context())
+		if err != nil || late.ClosureID != c.ID || late.Over.IsZero() {
+			b.Fatalf("%+v, %v", late, err)
+		}
+		if m, err := live.Newest(b.Context()); err != nil || m != (ledger.Mark{}) {
+			b.Errorf("the other environment's newest event: %+v, %v", m, err)
+		}
+		last := b.create("b")
+		if r := b.remove(100); r.Closures != 1 {
+			b.Fatalf("removed %+v", r)
+		}
+		if lacking, err := b.l.Lacks(b.Context(), []ledger.Mark{late, ledger.MarkOf(last)}); err != nil || len(lacking) > 0 {
+			b.Errorf("it misses %+v, %v", lacking, err)
+		}
+		if lacking, err := live.Lacks(b.Context(), []ledger.Mark{late}); err != nil || len(lacking) != 1 {
+			b.Errorf("by the other environment's removals: %+v, %v", lacking, err)
+		}
+		other := late // of a closure that is there, and without that event
+		other.ClosureID = last.ID
+		if lacking, err := b.l.Lacks(b.Context(), []ledger.Mark{other}); err != nil || len(lacking) != 1 {
+			b.Errorf("an event of a closure that was not removed: %+v, %v", lacking, err)
+		}
+	},
+
 	"TheNewestEventIsKnownAndMissedOnceItIsGone": func(b *bench) {
 		if m, err := b.l.Newest(b.Context()); err != nil || m != (ledger.Mark{}) {
 			b.Fatalf("of an empty ledger: %+v, %v", m, err)
@@ -126,10 +179,15 @@ var adopted = map[string]func(*bench){
 		if err != nil || m.ClosureID != c.ID || m.Hash != c.HeadHash {
 			b.Fatalf("%+v, %v", m, err)
 		}
+		if of := ledger.MarkOf(c); of.Hash != m.Hash || of.Seq != m.Seq || !of.At.Truncate(time.Microsecond).Equal(m.At) || !of.Over.IsZero() {
+			b.Errorf("the row says %+v, the feed %+v", of, m)
+		}
 		has := func(want bool) {
 			b.Helper()
-			if got, err := b.l.Has(b.Context(), m); err != nil || got != want {
-				b.Errorf("it has it: %t, %v", got, err)
+			many := slices.Repeat([]ledger.Mark{ledger.MarkOf(old)}, 20) // more than one statement asks for
+			lacking, err := b.l.Lacks(b.Context(), append(many, m))
+			if err != nil || len(lacking) > 1 || (len(lacking) == 0) != want {
+				b.Errorf("it lacks %+v, %v", lacking, err)
 			}
 		}
 		has(true)
