@@ -54,7 +54,7 @@ func TestBrokenECSIsSeen(t *testing.T) {
 		{"services", "Rollback: true", "Rollback: false", "fail and stay"},
 		{"services", "MinimumHealthyPercent: 100", "MinimumHealthyPercent: 0", "may leave a gap"},
 		{"services", "ServiceName: closeout-worker", "ServiceName: worker", "the services are"},
-		{"services", "DesiredCount: 2", "DesiredCount: 1", "there is one server"},
+		{"services", "DesiredCount: !Ref ServerCount", "DesiredCount: 1", "there is one server"},
 		{"services", "TaskDefinition: !Ref WorkerTask", "TaskDefinition: !Ref WorkerTask\n      DesiredCount: 2", "set the number of workers back"},
 		{"once", "assignPublicIp=DISABLED", "assignPublicIp=ENABLED", "is started by"},
 

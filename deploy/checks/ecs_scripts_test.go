@@ -104,11 +104,12 @@ func TestECSService(t *testing.T) {
 *"--stack-name closeout-live "*Cluster*) echo closeout-live ;;
 *"--stack-name closeout-live-services "*MinWorkers*) echo 3 ;;
 *"--stack-name closeout-live-services "*MaxWorkers*) echo 5 ;;
+*"--stack-name closeout-live-services "*"=='ServerCount'"*) echo 4 ;;
 "application-autoscaling "* | "ecs update-service "* | "ecs wait services-stable "*) ;;
 *) exit 254 ;;
 esac`
 	for what, c := range map[string]struct{ least, most, desired string }{
-		"stop worker": {"0", "0", "0"}, "start worker": {"3", "5", "3"}, "stop server": {"", "", "0"}, "start server": {"", "", "2"},
+		"stop worker": {"0", "0", "0"}, "start worker": {"3", "5", "3"}, "stop server": {"", "", "0"}, "start server": {"", "", "4"},
 	} {
 		do, name, _ := strings.Cut(what, " ")
 		calls, status, said := awsCalls(t, answers, "service.sh", "closeout-live", do, name)
@@ -124,8 +125,8 @@ esac`
 			t.Errorf("%s: it ends with %s", what, last)
 		}
 	}
-	if find(t, "deploy/ecs/services.yaml", `DesiredCount: (\d+)`) != "2" {
-		t.Error("service.sh starts two servers, and services.yaml has another number")
+	for _, name := range []string{"MinWorkers", "MaxWorkers", "ServerCount"} { // what it asks for is there
+		find(t, "deploy/ecs/services.yaml", `(?m)^  (`+name+`):$`)
 	}
 	for _, args := range [][]string{nil, {"closeout-live", "stop"}, {"closeout-live", "halt", "worker"}, {"closeout-live", "stop", "workers"}} {
 		if calls, status, said := awsCalls(t, answers, "service.sh", args...); status != 2 || len(calls) > 0 || !strings.Contains(said, "usage") {

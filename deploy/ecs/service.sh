@@ -21,7 +21,7 @@ if [[ $what == start && $name == worker ]]; then
 	least="$(parameter MinWorkers)"
 	most="$(parameter MaxWorkers)"
 elif [[ $what == start ]]; then
-	least=2 # as services.yaml has it
+	least="$(parameter ServerCount)"
 fi
 if [[ $name == worker ]]; then
 	aws application-autoscaling register-scalable-target --service-namespace ecs --scalable-dimension ecs:service:DesiredCount \
