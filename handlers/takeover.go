@@ -140,7 +140,8 @@ func person(broker, why, hint string) Taken {
 }
 
 const (
-	byAPI  = "initiate by the API with the bank that the customer chose (docs/api.md)."
+	// Whoever asks by the API has no quarantine: what the earlier system asked for last must be listed before.
+	byAPI  = "initiate by the API with the bank that the customer chose (docs/api.md), an hour after the earlier system was stopped and no sooner."
 	stopIt = "Stop every process of the earlier system, its hourly scheduler included, "
 )
 

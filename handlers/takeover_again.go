@@ -121,7 +121,7 @@ func (t *Takeovers) besides(c closure.Closure, a legacy.Account, worked bool, ou
 	case !worked || a.Stands() != legacy.Open:
 	case c.State == closure.Canceled:
 		out.Fate, out.Why = ForPerson, out.Why+", and the earlier system has gone on with the closing since"
-		out.Hint = "Ask the customer. If the account is to be closed, stop the earlier system, wait for an hour, and " + byAPI
+		out.Hint = "Ask the customer. If the account is to be closed, stop the earlier system, and " + byAPI
 	case !c.State.Ended():
 		out.Fate, out.Why = ForPerson, out.Why+", and the earlier system has worked on it since"
 		out.Hint = "Pause the closure. " + stopIt + "wait for an hour, compare the account's transfers, then resume it."

@@ -108,14 +108,14 @@ func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeov
 			return err
 		}
 	}
-	if err := changed(ctx, t, found, again, taken, tell); err != nil {
-		return fmt.Errorf("all was gone through; what the earlier system did meanwhile is not known, run it again: %w", err)
-	}
 	for _, what := range found.Lost {
 		counted[lost]++
 		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis (docs/moving-over.md says how it is found)."}); err != nil {
 			return err
 		}
+	}
+	if err := changed(ctx, t, found, again, taken, tell); err != nil {
+		return fmt.Errorf("all was gone through; what the earlier system did meanwhile is not known, run it again: %w", err)
 	}
 	c.summary(o, found, counted)
 	switch {
