@@ -60,6 +60,11 @@ bench: ## What a closure costs, beside a bare Asynq chain, on real servers and e
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
 
+.PHONY: growth
+growth: ## What sweep, board, list, initiate and visit cost with 10,000, 100,000 and more closures that wait, and how much memory they take (CLOSURES=n)
+	@scripts/need.sh
+	go test -count=1 -timeout 120m -run '^TestRealGrowth$$' -v ./cmd/closeout -args -growth $(or $(CLOSURES),1000000)
+
 .PHONY: images
 images: ## Make the README's pictures of the console anew
 	@scripts/need.sh
@@ -104,8 +109,8 @@ build: ## Build bin/closeout
 	CGO_ENABLED=0 go build -trimpath -o bin/closeout ./cmd/closeout
 
 .PHONY: image
-image: ## Build the container image closeout:VERSION (git describe), by BuildKit
-	docker buildx build --load -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
+image: ## Build the container image closeout:VERSION (git describe), by BuildKit; for another machine than this by PLATFORM=linux/amd64
+	docker buildx build --load $(if $(PLATFORM),--platform $(PLATFORM)) -f deploy/Dockerfile --build-arg VERSION=$(VERSION) -t closeout:$(VERSION) .
 
 .PHONY: tidy-check
 tidy-check: ## Check that every go.mod lists what is used, and change nothing

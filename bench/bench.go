@@ -103,7 +103,7 @@ func Run(ctx context.Context, o Options, say func(string)) (out Outcome, err err
 	if err != nil {
 		return out, fmt.Errorf("measure the service: %w", err)
 	}
-	out.Resident, out.Highest = resident()
+	out.Resident, out.Highest = Resident()
 	if err := o.judge(ctx, &out); err != nil {
 		return out, err
 	}
@@ -155,19 +155,46 @@ func (o Options) wait(ctx context.Context, out *Outcome, m meter, say func(strin
 	if err := initiate(accounts[n:])(ctx); err != nil { // pools, caches and the first pages of tables are there before the counting
 		return err
 	}
-	r1, l1, err := stored(ctx, o)
+	r1, l1, err := Stored(ctx, o)
 	if err != nil {
 		return err
 	}
 	if out.Accepted, err = measured(ctx, m, initiate(accounts[:n])); err != nil {
 		return err
 	}
-	r2, l2, err := stored(ctx, o)
+	r2, l2, err := Stored(ctx, o)
 	if err != nil {
 		return err
 	}
 	out.WaitingClosures, out.WaitingRedis, out.WaitingLedger = n, between(r1, r2, n), between(l1, l2, n)
-	return each(ctx, len(accounts), func(i int) error { return o.Service.Cancel(ctx, accounts[i]) })
+	if err := each(ctx, len(accounts), func(i int) error { return o.Service.Cancel(ctx, accounts[i]) }); err != nil {
+		return err
+	}
+	// Their letters are none of the closed ones' costs.
+	_, err = o.beside(ctx, m, func(ctx context.Context, works func() error) error {
+		return until(ctx, func() (bool, error) { return o.Service.Letters() >= 2*len(accounts), works() })
+	})
+	return err
+}
+
+// beside does something beside a worker, whose end meanwhile is an error.
+func (o Options) beside(ctx context.Context, m meter, do func(ctx context.Context, works func() error) error) (Measured, error) {
+	work, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- o.Service.Work(work) }()
+	out, err := measured(ctx, m, func(ctx context.Context) error {
+		return do(ctx, func() error {
+			select {
+			case err := <-ended:
+				ended <- err
+				return fmt.Errorf("the worker ended: %w", err)
+			default:
+				return nil
+			}
+		})
+	})
+	stop()
+	return out, errors.Join(err, <-ended)
 }
 
 func between(before, after *int64, n int) *float64 {
@@ -188,44 +215,33 @@ func (o Options) close(ctx context.Context, out *Outcome, m meter, accounts []Ac
 	}
 	rec.Watch(watched...)
 	rec.forget()
-	_, before, err := stored(ctx, o)
+	_, before, err := Stored(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	work, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	began, took := time.Now(), time.Duration(0)
-	go func() { ended <- o.Service.Work(work) }()
-	out.Service, err = measured(ctx, m, func(ctx context.Context) error {
+	began, took, letters := time.Now(), time.Duration(0), o.Service.Letters()
+	out.Service, err = o.beside(ctx, m, func(ctx context.Context, works func() error) error {
 		if err := each(ctx, len(accounts), func(i int) error { return o.Service.Initiate(ctx, accounts[i], false) }); err != nil {
 			return err
 		}
 		return until(ctx, func() (bool, error) {
-			select {
-			case err := <-ended:
-				ended <- err
-				return false, fmt.Errorf("the worker ended: %w", err)
-			default:
-			}
-			n := o.Service.Closed()
-			if n >= len(accounts) && took == 0 {
+			if o.Service.Closed() >= len(accounts) && took == 0 {
 				took = time.Since(began)
 			}
-			if err := o.Service.Stopped(); err != nil {
+			if err := errors.Join(works(), o.Service.Stopped()); err != nil {
 				return false, err
 			}
-			return took > 0 && o.Service.Letters() >= 2*len(accounts), nil // the letters go out beside, and cost what they cost
+			return took > 0 && o.Service.Letters()-letters >= 2*len(accounts), nil // the letters go out beside, and cost what they cost
 		})
 	})
+	if err != nil {
+		return nil, err
+	}
 	out.Service.Took = took
 	out.Counts = rec.counts(len(accounts))
 	out.SleptOnAverage = time.Duration(float64(rec.slept.Load()) / float64(max(out.Timers, 1)))
 	out.RoundTripsPerVisit = float64(out.Statements) / float64(max(out.Visits, 1))
-	stop()
-	if err := errors.Join(err, <-ended); err != nil {
-		return nil, err
-	}
-	_, after, err := stored(ctx, o)
+	_, after, err := Stored(ctx, o)
 	out.ClosedLedger = between(before, after, len(accounts))
 	for _, a := range watched {
 		reads = append(reads, rec.template(a))

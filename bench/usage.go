@@ -156,8 +156,14 @@ func stat(pid int) (p process, ok bool) {
 	}, true
 }
 
-// resident is this process's memory in bytes, now and at its highest; 0 where the system does not say.
-func resident() (now, highest int64) {
+// Used is what a process and its children that have ended have used of CPU; ok is false where the system does not say.
+func Used(pid int) (used time.Duration, ok bool) {
+	p, ok := stat(pid)
+	return p.own + p.ended, ok
+}
+
+// Resident is this process's memory in bytes, now and at its highest; 0 where the system does not say.
+func Resident() (now, highest int64) {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, 0
@@ -169,8 +175,8 @@ func resident() (now, highest int64) {
 	return kib("VmRSS") << 10, kib("VmHWM") << 10
 }
 
-// stored is how many bytes Redis and the ledger hold; nil: that can't be read.
-func stored(ctx context.Context, o Options) (inRedis, inLedger *int64, err error) {
+// Stored is how many bytes Redis and the ledger hold; nil: that can't be read.
+func Stored(ctx context.Context, o Options) (inRedis, inLedger *int64, err error) {
 	if !o.Embedded {
 		info, err := o.Redis.Info(ctx, "memory").Result()
 		if err != nil {

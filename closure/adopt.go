@@ -20,6 +20,9 @@ type Adoption struct {
 	// Paid is the sum of the closure's payouts that have arrived, and CameBack how many did not, the found ones counted.
 	Paid     decimal.Decimal
 	CameBack int
+
+	// Over is set where an earlier system was at work after the takeover, which counts anew from then on.
+	Over *TakenOver
 }
 
 // Adopted takes in what a system before this one has done at the broker.
@@ -103,6 +106,9 @@ func (c *Closure) adopt(ch Change) error {
 		c.Memo.ExcessSince, c.Memo.Excess = time.Time{}, ""
 	}
 	c.Memo.Paid, c.Memo.CameBack = USD(ch.adoption.Paid), ch.adoption.CameBack
+	if ch.adoption.Over != nil {
+		c.Memo.TakenOver = ch.adoption.Over
+	}
 	switch {
 	case c.State == Running:
 		c.move(ch.at)

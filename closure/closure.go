@@ -126,6 +126,8 @@ type TakenOver struct {
 	Wall time.Time `json:"wall"` // machine: from then on nobody else sends
 	// Told says that the customer heard of the closed account from the earlier system, or may have: no last letter is sent.
 	Told bool `json:"told,omitempty"`
+	// Touched is the latest time in the earlier system's records then, by its own clock: a later one says that it works on.
+	Touched time.Time `json:"touched,omitzero"`
 }
 
 // Event is one entry of a closure's history, before the ledger numbers and chains it.

@@ -76,6 +76,13 @@ func (m *machine) do(rt *rapid.T, ch closure.Change) (before closure.Closure, to
 	case before.Phase != after.Phase && (ev == nil || ev.Kind != "go"):
 		rt.Fatalf("from %s to %s by %v", before.Phase, after.Phase, ev)
 	}
+	// A visit saves upon the row that it has read where version, history and mark are still the same: all that changes shows there.
+	if marked := before; after.Version == before.Version && ev == nil {
+		marked.WokenAt, marked.UpdatedAt = after.WokenAt, after.UpdatedAt
+		if diff := cmp.Diff(marked, after); diff != "" {
+			rt.Fatalf("more than the mark of a wake changed, and neither version nor history tells\n%s", diff)
+		}
+	}
 	if after.Token == "" {
 		after.Token = fmt.Sprintf("t%d", after.Version)
 	}

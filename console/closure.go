@@ -143,6 +143,8 @@ func waits(c closure.Closure, now time.Time) (why, who, hint string, until time.
 		if c.State != closure.Running {
 			who = "An operator must act."
 		}
+	default: // a newer version's
+		who = closure.Capital("the " + string(w.Who) + " must act.")
 	}
 	return why, who, hint, until
 }

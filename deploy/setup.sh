@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes what compose.yaml needs beside itself: secrets/ with passwords of chance, and .env. What is there already stays.
+# Makes what compose.yaml needs beside itself: secrets/ with passwords of chance, and .env. What is there already stays, the profile too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -7,6 +7,26 @@ profile="${1:-}"
 if [[ $profile != broker && $profile != simulator ]]; then
 	echo "usage: ${BASH_SOURCE[0]} broker|simulator" >&2
 	exit 2
+fi
+
+# What runs by this .env would be left running, without its file.
+if [[ -e .env ]] && ! grep -qx "COMPOSE_PROFILES=$profile" .env; then
+	echo "This folder is set up already, and not for $profile: $PWD/.env says $(grep -m1 '^COMPOSE_PROFILES=' .env || echo 'no COMPOSE_PROFILES')." >&2
+	echo "Nothing was changed. Take another clone for $profile; or stop this one by docker compose down, which keeps its data, move .env away, and run this again." >&2
+	exit 1
+fi
+
+# Of several folders on one machine each has a name and a port of its own: what has the same name is one and the same to Compose,
+# which would replace the other's containers and give these its data.
+name="${COMPOSE_PROJECT_NAME:-closeout}"
+port="${CLOSEOUT_PORT:-$([[ $profile == broker ]] && echo 8000 || echo 8001)}"
+if [[ ! -e .env ]] && command -v docker >/dev/null; then
+	other="$(docker ps --all --filter "label=com.docker.compose.project=$name" --format '{{.Label "com.docker.compose.project.working_dir"}}' 2>/dev/null | grep -vxF "$PWD" | head -n1 || true)"
+	if [[ -n $other ]]; then
+		echo "The containers of $other are called $name already. Nothing was changed: choose another name and another port, such as" >&2
+		echo "    COMPOSE_PROJECT_NAME=$name-2 CLOSEOUT_PORT=8002 ${BASH_SOURCE[0]} $profile" >&2
+		exit 1
+	fi
 fi
 
 # Nobody else comes into the folder. In a container the files belong to whoever owns them here, and must be readable by its user.
@@ -36,6 +56,9 @@ keep simulated_redis_url <<<"redis://closeout:$redis@redis:6379/1"
 
 settings() {
 	echo "COMPOSE_PROFILES=$profile"
+	echo "# Of several folders on one machine each has its own name and port. Another name is another installation, with volumes of its own."
+	echo "COMPOSE_PROJECT_NAME=$name"
+	echo "CLOSEOUT_PORT=$port"
 	if [[ $profile == simulator ]]; then
 		echo "# A day takes 20 s. It is the Wednesday morning before a long weekend."
 		echo "CLOSEOUT_DAY=20s@2027-01-13T15:00:00Z@$(date -u +%Y-%m-%dT%H:%M:%SZ)"
@@ -45,6 +68,8 @@ settings() {
 		echo "CLOSEOUT_ALPACA_URL=https://broker-api.sandbox.alpaca.markets"
 		echo "# At the broker, by all processes together: ask Alpaca for your limit, or read it in the log."
 		echo "CLOSEOUT_ALPACA_CALLS_PER_MINUTE=200"
+		echo "# Never 0: what sleeps in the queue is woken by a worker. More than the broker's budget feeds are useless."
+		echo "CLOSEOUT_WORKERS=2"
 	fi
 }
 [[ -e .env ]] || settings >.env

@@ -27,7 +27,11 @@ func WaitingOf(c closure.Closure) *Waiting {
 	if c.State.Ended() {
 		return nil
 	}
-	w := &Waiting{Reason: c.Reason, Why: c.Why, Who: c.Who, Hint: closure.Reasons[c.Reason].Hint}
+	info, known := closure.Reasons[c.Reason]
+	w := &Waiting{Reason: c.Reason, Why: c.Why, Who: c.Who, Hint: info.Hint}
+	if !known && c.State != closure.Running {
+		w.Hint = fmt.Sprintf("This version does not know the reason %q: a newer one wrote it. Read the history, and use a console of that version.", c.Reason)
+	}
 	if c.State == closure.Running {
 		if !c.DueAt.IsZero() {
 			w.Until = new(c.DueAt.UTC().Truncate(time.Second))

@@ -240,10 +240,10 @@ func goOn(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	broker := filepath.Join(t.TempDir(), "sim.db")
-	restore(t, broker, read("broker.sql"))
+	lab.Fill(t, broker, read("broker.sql"))
 	o := lab.Options{
 		Start: h.At.In(calendar.NewYork).Format("2006-01-02 15:04"), Redrives: true, Sim: func(o *sim.Options) { o.Path = broker },
-		Found: func(path string) { restore(t, path, read("ledger.sql")) },
+		Found: func(path string) { lab.Fill(t, path, read("ledger.sql")) },
 	}
 	bench(t, o, func(l *lab.Lab) {
 		ctx := l.TB.Context()
@@ -459,16 +459,6 @@ func sqlite(tb testing.TB, path string) *sql.DB {
 		tb.Fatal(err)
 	}
 	return db
-}
-
-// restore makes a database of a dump.
-func restore(tb testing.TB, path, text string) {
-	tb.Helper()
-	db := sqlite(tb, path)
-	defer func() { _ = db.Close() }()
-	if _, err := db.ExecContext(tb.Context(), text); err != nil {
-		tb.Fatal(err)
-	}
 }
 
 // writeNew writes a file that must not be there: what a released version has left does not change any more.

@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -37,9 +36,10 @@ type Takeovers struct {
 	Ask func(ctx context.Context, account string, calls int) (context.Context, error)
 
 	// Moved reads an account's records once more and says whether the earlier system has written them meanwhile.
-	Moved func(ctx context.Context, account string) (bool, error)
+	Moved func(ctx context.Context, a legacy.Account) (bool, error)
 
-	// Stopped is a person's word that the earlier system is stopped: records that look like work in hand are what it left.
+	// Stopped is a person's word that the earlier system is stopped: records that look like work in hand, or like work that it goes
+	// on with by itself, are what it left. Where they change all the same the word is wrong, and doesn't count.
 	Stopped bool
 
 	// Apply does it. Otherwise only what would be done is told.
@@ -87,7 +87,7 @@ const (
 func (t *Takeovers) Take(ctx context.Context, a legacy.Account) (Taken, error) {
 	c, err := t.Ledger.OfAccount(ctx, a.ID)
 	if err == nil {
-		return t.again(ctx, c, a)
+		return t.again(ctx, c, a, false)
 	}
 	if !errors.Is(err, ledger.ErrNotFound) {
 		return Taken{}, err
@@ -126,11 +126,24 @@ func (t *Takeovers) Take(ctx context.Context, a legacy.Account) (Taken, error) {
 	return t.begin(ctx, a, s)
 }
 
+// Changed is about an account that was taken over and whose records have changed since, as another reading of them shows.
+func (t *Takeovers) Changed(ctx context.Context, a legacy.Account) (Taken, error) {
+	c, err := t.Ledger.OfAccount(ctx, a.ID)
+	if err != nil {
+		return Taken{}, err
+	}
+	return t.again(ctx, c, a, true)
+}
+
 func person(broker, why, hint string) Taken {
 	return Taken{Fate: ForPerson, Broker: broker, Why: why, Hint: hint}
 }
 
-const byAPI = "initiate by the API with the bank that the customer chose (docs/api.md)."
+const (
+	// Whoever asks by the API has no quarantine: what the earlier system asked for last must be listed before.
+	byAPI  = "initiate by the API with the bank that the customer chose (docs/api.md), an hour after the earlier system was stopped and no sooner."
+	stopIt = "Stop every process of the earlier system, its hourly scheduler included, "
+)
 
 // refuse is about records that say nothing that could be carried out.
 func refuse(a legacy.Account) (Taken, bool) {
@@ -154,12 +167,12 @@ func refuse(a legacy.Account) (Taken, bool) {
 
 // asleep says whether the earlier system does nothing for the account any more, as far as can be told.
 func (t *Takeovers) asleep(a legacy.Account) (Taken, bool) {
-	const hint = "Stop every process of the earlier system, its hourly scheduler included, then run the import with --stopped."
+	const hint = stopIt + "then run the import with --stopped."
 	if t.Stopped {
 		return Taken{}, true
 	}
-	if source, working := a.Working(); working {
-		return person("", "the earlier system may be at work on it, by its "+source, hint), false
+	if by, working := a.Working(); working {
+		return person("", "the earlier system may be at work on it, or will be by itself while it runs: "+by, hint), false
 	}
 	if at := a.Touched(); !at.IsZero() && time.Since(at) < busyFor && a.Stands() == legacy.Open {
 		return person("", "the earlier system was at work on it "+time.Since(at).Round(time.Minute).String()+" ago", hint), false
@@ -172,7 +185,11 @@ func (t *Takeovers) wanted(a legacy.Account, status string) (Taken, bool) {
 	if a.Stands() != legacy.Open {
 		return person(status, "the earlier system says that the account is closed, and the broker does not", "Look at the account at the broker and ask the customer. If it is to be closed, "+byAPI), false
 	}
-	if at := a.Touched(); !at.IsZero() && time.Since(at) > goneAfter {
+	at := a.Touched()
+	if at.IsZero() {
+		return person(status, "nothing says when its closing was asked for; the customer may want something else by now", "Ask the customer. If the account is to be closed, "+byAPI), false
+	}
+	if time.Since(at) > goneAfter {
 		return person(status, "nothing was done for it since "+at.Format("2 January 2006")+"; the customer may want something else by now", "Ask the customer. If the account is to be closed, "+byAPI), false
 	}
 	if a.Bank == "" {
@@ -218,7 +235,7 @@ func (t *Takeovers) begin(ctx context.Context, a legacy.Account, s shown) (Taken
 		out.Why += "; the bank that it names is gone, so that it will stop at the payout (bank_gone)"
 		out.Hint = "Have the customer link a bank, then record it by resolve (relink_bank) when the closure has stopped."
 	}
-	if moved, no, err := t.moved(ctx, a.ID); err != nil || moved {
+	if moved, no, err := t.moved(ctx, a); err != nil || moved {
 		no.Broker = s.words
 		return no, err
 	}
@@ -226,10 +243,15 @@ func (t *Takeovers) begin(ctx context.Context, a legacy.Account, s shown) (Taken
 		return out, nil
 	}
 	w := t.wish(a, s)
-	wall := time.Now()
-	w.Over = closure.TakenOver{At: t.Clock.At(wall), Wall: wall.Round(0).UTC()}
-	w.NotBefore = t.Clock.At(wall.Add(t.Timing.Quarantine + time.Second))
+	w.Over = t.since(a)
+	w.NotBefore = t.Clock.At(w.Over.Wall.Add(t.Timing.Quarantine + time.Second))
 	return t.write(ctx, a, w, out)
+}
+
+// since is a takeover at this moment.
+func (t *Takeovers) since(a legacy.Account) closure.TakenOver {
+	wall := time.Now()
+	return closure.TakenOver{At: t.Clock.At(wall), Wall: wall.Round(0).UTC(), Touched: a.Touched()}
 }
 
 func (t *Takeovers) wish(a legacy.Account, s shown) ledger.Takeover {
@@ -251,9 +273,9 @@ func (t *Takeovers) wish(a legacy.Account, s shown) ledger.Takeover {
 }
 
 // moved is asked last: the earlier system writes its records as it works.
-func (t *Takeovers) moved(ctx context.Context, account string) (bool, Taken, error) {
-	moved, err := t.Moved(ctx, account)
-	return moved, person("", "the earlier system has just written its records: it is at work", "Stop every process of the earlier system, its hourly scheduler included, then run the import again."), err
+func (t *Takeovers) moved(ctx context.Context, a legacy.Account) (bool, Taken, error) {
+	moved, err := t.Moved(ctx, a)
+	return moved, person("", "the earlier system has just written its records: it is at work", stopIt+"then run the import again."), err
 }
 
 func (t *Takeovers) write(ctx context.Context, a legacy.Account, w ledger.Takeover, out Taken) (Taken, error) {
@@ -265,7 +287,7 @@ func (t *Takeovers) write(ctx context.Context, a legacy.Account, w ledger.Takeov
 		return Taken{}, err
 	}
 	if !taken { // somebody else asked meanwhile
-		return t.again(ctx, c, a)
+		return t.again(ctx, c, a, false)
 	}
 	out.Closure = c
 	return out, nil
@@ -293,74 +315,16 @@ func (t *Takeovers) record(ctx context.Context, a legacy.Account, acct alpaca.Ac
 		return t.unread(ctx, err)
 	}
 	out.Adopted = len(s.found)
-	if moved, no, err := t.moved(ctx, a.ID); err != nil || moved {
+	if moved, no, err := t.moved(ctx, a); err != nil || moved {
 		return no, err
 	}
 	if !t.Apply {
 		return out, nil
 	}
 	w := t.wish(a, s)
-	now := time.Now()
-	w.Over = closure.TakenOver{At: t.Clock.At(now), Wall: now.Round(0).UTC(), Told: told}
+	w.Over = t.since(a)
+	w.Over.Told = told
 	paid, _ := PaidOut(t.adoption(a.ID, nil, s.found, all).Found, all)
 	w.Changes = append(w.Changes, closure.Looked(t.Clock.Now(), closure.Done("the account was closed at the broker before the takeover; paid out "+usd(paid)), closure.Look{}, nil))
 	return t.write(ctx, a, w, out)
 }
-
-// again is about an account that has, or had, a closure here: nothing is begun anew. Of one that was taken over, a payout of the
-// earlier system that was listed only afterwards is adopted.
-func (t *Takeovers) again(ctx context.Context, c closure.Closure, a legacy.Account) (Taken, error) {
-	out := Taken{Fate: HaveIt, Closure: c, Phase: c.Phase, Why: fmt.Sprintf("it has a closure here: %s in %s", c.State, c.Phase)}
-	over := c.Memo.TakenOver
-	if c.State.Ended() || over == nil {
-		if c.State.Ended() {
-			out.Why = fmt.Sprintf("it had a closure here: %s on %s", c.State, c.EndedAt.Format("2 January 2006"))
-		}
-		return out, nil
-	}
-	ctx, err := t.pay(ctx, c.AccountID, 2)
-	if err != nil {
-		return t.unread(ctx, err)
-	}
-	all, err := t.Broker.Transfers(ctx, c.AccountID)
-	if err != nil {
-		return t.unread(ctx, err)
-	}
-	belongs, err := t.payouts(a, all, c.RelationshipID)
-	if err != nil {
-		return t.unread(ctx, err)
-	}
-	last := t.Clock.At(over.Wall.Add(t.Timing.Quarantine))
-	late := func(intents []closure.Intent) []alpaca.Transfer {
-		return slices.DeleteFunc(LostTransfers(c, intents, all, time.Time{}), func(tr alpaca.Transfer) bool {
-			return tr.CreatedAt.After(last) || !slices.ContainsFunc(belongs, func(b alpaca.Transfer) bool { return b.ID == tr.ID })
-		})
-	}
-	intents, err := t.Ledger.Intents(ctx, c.ID)
-	if err != nil {
-		return Taken{}, err
-	}
-	found := late(intents)
-	if len(found) == 0 {
-		return out, nil
-	}
-	out.Fate, out.Adopted = AdoptedNow, len(found)
-	out.Why = closure.Count(len(found), "payout") + " of the earlier system was not listed when it was taken over"
-	if !t.Apply {
-		return out, nil
-	}
-	out.Closure, err = t.Ledger.Command(ctx, c.ID, func(_ closure.Closure, intents []closure.Intent) (closure.Change, error) {
-		found = late(intents)
-		if len(found) == 0 {
-			return closure.Change{}, errNoneLate
-		}
-		return closure.Adopted(t.Clock.Now(), t.Actor, origin+", listed late", t.adoption(c.AccountID, intents, found, all)), nil
-	})
-	if errors.Is(err, errNoneLate) {
-		out.Closure, out.Fate, out.Adopted = c, HaveIt, 0
-		return out, nil
-	}
-	return out, err
-}
-
-var errNoneLate = errors.New("nothing is to be adopted any more")

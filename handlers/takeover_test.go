@@ -26,6 +26,7 @@ import (
 	"closeout/handlers"
 	"closeout/internal/auditor"
 	"closeout/internal/lab"
+	"closeout/ledger"
 	"closeout/legacy"
 )
 
@@ -93,9 +94,7 @@ func (e *earlier) imports(change func(*handlers.Takeovers)) (map[string]handlers
 	}
 	t := &handlers.Takeovers{
 		Ledger: e.Ledger, Broker: e.Broker, Calendar: calendar.Rules, Timing: e.Timing, Actor: "operator:cli:ann", Stopped: true, Apply: true,
-		Moved: func(ctx context.Context, account string) (bool, error) {
-			return legacy.Moved(ctx, e.rdb, account, raws)
-		},
+		Moved: func(ctx context.Context, a legacy.Account) (bool, error) { return legacy.Moved(ctx, e.rdb, a) },
 	}
 	if change != nil {
 		change(t)
@@ -629,17 +628,42 @@ func TestWhatIsNotTakenOverYet(t *testing.T) {
 			}
 		}
 		running := func(t *handlers.Takeovers) { t.Stopped = false }
+		const orWill = "may be at work on it, or will be by itself while it runs: "
+		for _, phase := range []string{"withdrawal_waiting", "withdrawal_24hr_wait", "settlement"} {
+			s := i.state(phase)
+			s["updated_at"] = s["initiated_at"] // days ago
+			i.set("closure_state", s)
+			asks(phase, take(running), handlers.ForPerson, orWill+"closure_state "+phase)
+		}
+		waits := i.state("failed")
+		waits["updated_at"], waits["next_action_time"] = waits["initiated_at"], "2026-11-30T10:00:00"
+		i.set("closure_state", waits)
+		asks("it comes back to it", take(running), handlers.ForPerson, orWill+"closure_state failed")
+		i.set("closure_state", i.state("failed"))
 		asks("an hour ago", take(running), handlers.ForPerson, "was at work on it 1h0m0s ago")
 		i.text("PROCESSING")
-		asks("a job in hand", take(running), handlers.ForPerson, "may be at work on it, by its job")
+		asks("a job in hand", take(running), handlers.ForPerson, orWill+"job processing")
 		e.redis.HSet("active_task:"+i.account, "status", "running")
 		e.redis.Del("job_data:job-0")
-		asks("a task", take(running), handlers.ForPerson, "may be at work on it, by its active_task")
+		asks("a task", take(running), handlers.ForPerson, orWill+"active_task running")
+		i.set("closure_state", i.state("withdrawal", "initiated_at", "updated_at"))
+		asks("nobody says when", take(nil), handlers.ForPerson, "nothing says when its closing was asked for")
+		i.set("closure_state", i.state("withdrawal"))
+		for _, key := range []string{"withdrawal_state", "partial_withdrawal"} {
+			asks("a record appears", take(func(t *handlers.Takeovers) {
+				moved := t.Moved
+				t.Moved = func(ctx context.Context, a legacy.Account) (bool, error) {
+					i.set(key, map[string]any{"phase": "withdrawing"})
+					return moved(ctx, a)
+				}
+			}), handlers.ForPerson, "has just written its records")
+			e.redis.Del(key + ":" + i.account)
+		}
 		asks("it writes", take(func(t *handlers.Takeovers) {
 			moved := t.Moved
-			t.Moved = func(ctx context.Context, account string) (bool, error) {
+			t.Moved = func(ctx context.Context, a legacy.Account) (bool, error) {
 				i.set("closure_state", i.state("withdrawal_waiting"))
-				return moved(ctx, account)
+				return moved(ctx, a)
 			}
 		}), handlers.ForPerson, "has just written its records")
 		for _, path := range []string{"/v1/accounts/*", "/v1/trading/accounts/*/account", "/v1/trading/accounts/*/positions", "/v1/trading/accounts/*/orders", "/v1/accounts/*/transfers", "/v1/accounts/*/ach_relationships"} {
@@ -653,6 +677,90 @@ func TestWhatIsNotTakenOverYet(t *testing.T) {
 	})
 }
 
+// An earlier system that works on after the takeover, though a person said that it was stopped, is noticed by the next run: the
+// closure is paused, takes in what was paid meanwhile, and pays nothing more before a person resumes it and another quarantine and
+// banking day have passed.
+func TestTheEarlierSystemWorksOnAfterTheTakeover(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{Start: "2026-11-16 10:00"}, func(l *lab.Lab) {
+		e := newEarlier(l)
+		defer e.close()
+		i := left(e, sim.Spec{Cash: d("70000"), CashMoves: sim.AtComplete})
+		i.set("closure_state", i.state("withdrawal_waiting"))
+		got, _ := e.imports(nil)
+		c := got[i.account].Closure
+		l.RunFor(5 * time.Hour)
+		e.pays(i.account, i.bank, "50000") // not in its records: they change, and that is all
+		s := i.state("withdrawal_24hr_wait")
+		s["updated_at"] = time.Now().UTC().Format(time.RFC3339)
+		i.set("closure_state", s)
+		dry, _ := e.imports(func(t *handlers.Takeovers) { t.Apply = false })
+		if g := dry[i.account]; g.Fate != handlers.ForPerson || !strings.Contains(g.Why, "would be paused") || l.Get(c.ID).State != closure.Running {
+			l.TB.Errorf("a dry run: %+v", g)
+		}
+		again, _ := e.imports(nil)
+		g := again[i.account]
+		if g.Fate != handlers.ForPerson || g.Adopted != 1 || !strings.Contains(g.Why, "is paused") || g.Hint == "" || g.Closure.State != closure.Paused {
+			l.TB.Fatalf("%+v", g)
+		}
+		if third, _ := e.imports(nil); third[i.account].Fate != handlers.HaveIt {
+			l.TB.Errorf("said again, though nothing new has happened: %+v", third[i.account])
+		}
+		if _, err := l.Command(c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
+			return closure.Resume(time.Now(), "ann", "it is stopped now"), nil
+		}); err != nil {
+			l.TB.Fatal(err)
+		}
+		c = l.Ends(c.ID, month)
+		wants(l, c, closure.Closed, "", "50000.00", "20000.00")
+		if c.Memo.Paid != "70000.00" {
+			l.TB.Errorf("paid out %q\n%s", c.Memo.Paid, l.History(c.ID))
+		}
+	})
+}
+
+// What is going on in the earlier system although it is over here, or was asked for here, is named to a person and not passed over.
+func TestAClosureHereDoesNotHideTheEarlierSystems(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{}, func(l *lab.Lab) {
+		e := newEarlier(l)
+		defer e.close()
+		i := left(e, sim.Spec{Cash: d("40")})
+		i.began = i.began.AddDate(0, 0, -1)
+		s := i.state("withdrawal")
+		s["updated_at"] = s["initiated_at"]
+		i.set("closure_state", s)
+		c, _, err := l.Ledger.Create(l.TB.Context(), ledger.Wish{AccountID: i.account, RelationshipID: i.bank, Actor: "api:shop"})
+		if err != nil {
+			l.TB.Fatal(err)
+		}
+		is := func(when string, fate handlers.Fate, why string) {
+			l.TB.Helper()
+			got, _ := e.imports(nil)
+			if g := got[i.account]; g.Fate != fate || !strings.Contains(g.Why, why) || (fate == handlers.ForPerson) != (g.Hint != "") {
+				l.TB.Errorf("%s: %s: %s → %s", when, g.Fate, g.Why, g.Hint)
+			}
+		}
+		touch := func() {
+			time.Sleep(time.Hour)
+			s["updated_at"] = time.Now().UTC().Format(time.RFC3339)
+			i.set("closure_state", s)
+		}
+		is("asked for here, and nothing since", handlers.HaveIt, "it has a closure here: running")
+		touch()
+		is("asked for here, and it works on", handlers.ForPerson, "has worked on it since")
+		time.Sleep(time.Hour)
+		if _, err := l.Command(c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
+			return closure.Cancel(time.Now(), "ann", "back to the old one", false), nil
+		}); err != nil {
+			l.TB.Fatal(err)
+		}
+		is("cancelled here, and nothing since", handlers.HaveIt, "it had a closure here: canceled")
+		touch()
+		is("cancelled here, and it works on", handlers.ForPerson, "has gone on with the closing since")
+	})
+}
+
 // Two imports at once write one closure, and one that was asked for meanwhile is left as it is.
 func TestTwoImportsAtOnce(t *testing.T) {
 	t.Parallel()
@@ -663,7 +771,7 @@ func TestTwoImportsAtOnce(t *testing.T) {
 		i.set("closure_state", i.state("withdrawal"))
 		var other map[string]handlers.Taken
 		got, _ := e.imports(func(t *handlers.Takeovers) {
-			t.Moved = func(context.Context, string) (bool, error) {
+			t.Moved = func(context.Context, legacy.Account) (bool, error) {
 				other, _ = e.imports(nil) //nolint:contextcheck // the other import is no part of this one
 				return false, nil
 			}

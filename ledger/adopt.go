@@ -19,7 +19,7 @@ func (l *Ledger) adopt(ctx context.Context, tx *transaction, c closure.Closure, 
 			if was.ID != i.ID {
 				continue
 			}
-			if err := updateIntent(ctx, tx, was.State, i); err != nil {
+			if err := tx.later(ctx, updateIntent(was.State, i)); err != nil {
 				return err
 			}
 		}
@@ -41,7 +41,11 @@ func (l *Ledger) adopt(ctx context.Context, tx *transaction, c closure.Closure, 
 			}
 			i.BankingDay = days.next(i.Day())
 		}
-		if err := insertIntent(ctx, tx, i); err != nil {
+		w, err := insertIntent(i)
+		if err != nil {
+			return err
+		}
+		if err := tx.later(ctx, w); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,7 @@ import (
 	"closeout/closure"
 )
 
-// fixed are the columns written once, at creation; moving are those that every change writes. The event chain's two are
-// written by append alone.
+// fixed are the columns written once, at creation; moving are those that every change writes, chained those that every event does.
 var (
 	fixed = []string{
 		"id", "environment", "account_id", "confirmation", "user_id", "email", "cause",
@@ -27,12 +26,12 @@ var (
 		"noted_retries", "last_error", "looks", "spent_ns", "days", "last_day", "last_look", "loops", "woken_at", "look_by", "memo",
 		"updated_at", "started_at", "entered_at", "ended_at",
 	}
-	chain = []string{"seq", "head_hash"}
+	chained = []string{"seq", "head_hash"}
 
 	// counted are columns that every change writes beside these, for the board to add up: what the memo says in words.
 	counted = []string{"worth_cents", "on_way_cents"}
 
-	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chain...), ", ")
+	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chained...), ", ")
 )
 
 // fields are pointers into c in the order of closureColumns, and the memo's text.
@@ -185,15 +184,22 @@ func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure
 	if err := startRow(ctx, tx, w, c.ID); err != nil {
 		return false, err
 	}
-	if err := first.insert(ctx, tx); err != nil {
-		return false, err
-	}
+	beside := []write{first.insert()}
 	if letter := closure.LetterFor(closure.Closure{}, *c); letter != "" {
-		if err := l.addNotice(ctx, tx, *c, letter, w.Expected); err != nil {
+		notice, err := newNotice(*c, letter, w.Expected)
+		if err != nil {
 			return false, err
 		}
+		beside = append(beside, notice)
 	}
-	return true, l.setStatus(ctx, tx, closure.Closure{}, c)
+	if err := tx.later(ctx, beside...); err != nil {
+		return false, err
+	}
+	status, err := l.setStatus(ctx, tx, closure.Closure{}, c)
+	if err != nil {
+		return false, err
+	}
+	return true, l.append(ctx, tx, c, status)
 }
 
 // open is the closure of an account that is under way.
@@ -229,47 +235,56 @@ func (l *Ledger) Overdue(ctx context.Context, before time.Time, after closure.Cl
 		l.env, ts(before), ts(from), after.ID, limit)
 }
 
-// write appends the event, if any, and writes the notice and the account's status that the change calls for. The caller has written or locked the row in
-// this transaction; c's chain fields are brought up to date.
-func (l *Ledger) write(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
-	for _, ev := range evs {
-		if ev == nil {
-			continue
-		}
-		if err := l.appendEvent(ctx, tx, c, *ev); err != nil {
-			return err
-		}
-	}
-	if letter := closure.LetterFor(before, *c); letter != "" {
-		if err := l.addNotice(ctx, tx, *c, letter, time.Time{}); err != nil {
-			return err
-		}
-	}
-	return l.setStatus(ctx, tx, before, c)
-}
-
-// move writes the changed columns where the row is still what before says, and learns where its event chain stands.
-func (l *Ledger) move(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure) error {
-	if c.Version != before.Version {
-		c.Token = newToken()
-	}
-	memo, err := json.Marshal(c.Memo)
+// put writes a row that has moved, where it is still what before says, its events, and the letter and the account's status that
+// the change calls for. ErrStale: it is not.
+func (l *Ledger) put(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure, evs ...*closure.Event) error {
+	status, err := l.setStatus(ctx, tx, before, c)
 	if err != nil {
 		return err
 	}
+	ws, err := l.writes(before, c, status, evs...)
+	if err != nil {
+		return err
+	}
+	return tx.later(ctx, ws...)
+}
+
+// writes are what put writes, the row first; status is the event of the account's status, if that was set. A mark of a wake moves
+// neither version nor history, and is compared beside them.
+func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *closure.Event, evs ...*closure.Event) ([]write, error) {
+	if c.Version != before.Version {
+		c.Token = newToken()
+	}
+	beside, err := chain(c, evs...)
+	if err != nil {
+		return nil, err
+	}
+	if letter := closure.LetterFor(before, *c); letter != "" {
+		w, err := newNotice(*c, letter, time.Time{})
+		if err != nil {
+			return nil, err
+		}
+		beside = append(beside, w)
+	}
+	last, err := chain(c, status)
+	if err != nil {
+		return nil, err
+	}
+	memo, err := json.Marshal(c.Memo)
+	if err != nil {
+		return nil, err
+	}
 	text := string(memo)
 	args := values(movingFields(c, &text))
-	args = append(args, cents(c.Memo.Worth), cents(c.Memo.OnWay))
+	args = append(args, cents(c.Memo.Worth), cents(c.Memo.OnWay), c.Seq, c.HeadHash)
 	n := len(args)
-	q := "UPDATE closeout.closures SET " + assign(append(slices.Clone(moving), counted...)) + fmt.Sprintf(" WHERE id = $%d AND version = $%d AND token = $%d AND state = $%d RETURNING seq, head_hash", n+1, n+2, n+3, n+4)
-	args = append(args, before.ID, before.Version, before.Token, before.State)
-	if err := tx.QueryRowContext(ctx, q, args...).Scan(&c.Seq, &c.HeadHash); err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrStale
-		}
-		return fmt.Errorf("update closure: %w", err)
+	row := write{
+		what: "update closure",
+		q: "UPDATE closeout.closures SET " + assign(slices.Concat(moving, counted, chained)) +
+			fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7),
+		args: append(args, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt)),
 	}
-	return nil
+	return slices.Concat([]write{row}, beside, last), nil
 }
 
 // values turns pointers to fields into the values they point at.

@@ -37,13 +37,6 @@ type database struct {
 	told   func(statement string, alone bool) // of each round trip; nil: nobody is
 }
 
-// transaction is one transaction of a database.
-type transaction struct {
-	*sql.Tx
-	sqlite bool
-	told   func(statement string, alone bool)
-}
-
 // tell is called before each round trip.
 func tell(told func(string, bool), statement string, alone bool) {
 	if told != nil {
@@ -51,19 +44,15 @@ func tell(told func(string, bool), statement string, alone bool) {
 	}
 }
 
+// forUpdate, at the end of a query, locks its rows for the rest of the transaction, and has those read as they are once they are
+// locked. SQLite, whose transactions are one at a time, has no such words, and is given the text without them.
+const forUpdate = " FOR NO KEY UPDATE"
+
 func text(q string, sqlite bool) string {
 	if sqlite {
-		return strings.ReplaceAll(q, schema, "")
+		return strings.TrimSuffix(strings.ReplaceAll(q, schema, ""), forUpdate)
 	}
 	return q
-}
-
-func (d *database) begin(ctx context.Context) (*transaction, error) {
-	tell(d.told, "BEGIN", false)
-	_, span := begin(ctx, "BEGIN", d.sqlite) // the wait for a connection is in it
-	tx, err := d.BeginTx(ctx, nil)
-	end(span, err)
-	return &transaction{tx, d.sqlite, d.told}, err
 }
 
 func (d *database) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
@@ -86,30 +75,6 @@ func (d *database) ExecContext(ctx context.Context, q string, args ...any) (sql.
 	tell(d.told, q, true)
 	ctx, span := begin(ctx, q, d.sqlite)
 	r, err := d.DB.ExecContext(ctx, text(q, d.sqlite), args...)
-	end(span, err)
-	return r, err
-}
-
-func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	row := t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
-	end(span, row.Err())
-	return row
-}
-
-func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	rows, err := t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
-	end(span, err)
-	return rows, err
-}
-
-func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	r, err := t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
 	end(span, err)
 	return r, err
 }

@@ -57,30 +57,41 @@ func link(c *closure.Closure, ev closure.Event) (entry, error) {
 	return e, nil
 }
 
-func (e entry) insert(ctx context.Context, tx *transaction) error {
-	if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		e.closureID, e.seq, e.at, e.kind, e.body, e.prevHash, e.hashed); err != nil {
-		return fmt.Errorf("append event %q: %w", e.kind, err)
+// insert is the write of an entry.
+func (e entry) insert() write {
+	return write{
+		what: fmt.Sprintf("append event %q", e.kind), q: "INSERT INTO closeout.events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+		args: []any{e.closureID, e.seq, e.at, e.kind, e.body, e.prevHash, e.hashed},
 	}
-	return nil
 }
 
-// appendEvent writes an event and moves the row's head. The row must have been updated in this transaction already, so that
-// two appends can never take the same place.
-func (l *Ledger) appendEvent(ctx context.Context, tx *transaction, c *closure.Closure, ev closure.Event) error {
-	next := *c
-	e, err := link(&next, ev)
-	if err != nil {
+// chain links events, of which those that are nil are none, and gives what writes them.
+func chain(c *closure.Closure, evs ...*closure.Event) (ws []write, err error) {
+	for _, ev := range evs {
+		if ev == nil {
+			continue
+		}
+		e, err := link(c, *ev)
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, e.insert())
+	}
+	return ws, nil
+}
+
+// append writes events of a row that does not move otherwise, and moves its head. The row must be locked.
+func (l *Ledger) append(ctx context.Context, tx *transaction, c *closure.Closure, evs ...*closure.Event) error {
+	was := c.Seq
+	ws, err := chain(c, evs...)
+	if err != nil || len(ws) == 0 {
 		return err
 	}
-	if err := e.insert(ctx, tx); err != nil {
-		return err
+	head := write{
+		what: "append events", q: "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4",
+		args: []any{c.Seq, c.HeadHash, c.ID, was},
 	}
-	if err := one(tx.ExecContext(ctx, "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4", next.Seq, next.HeadHash, c.ID, c.Seq)); err != nil {
-		return fmt.Errorf("append event %q: %w", ev.Kind, err)
-	}
-	c.Seq, c.HeadHash = next.Seq, next.HeadHash
-	return nil
+	return tx.later(ctx, append([]write{head}, ws...)...)
 }
 
 func chainHash(prev string, body []byte) string {

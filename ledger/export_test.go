@@ -86,3 +86,8 @@ func InsertHistory(ctx context.Context, tx *sql.Tx, c closure.Closure, history [
 	_, err = tx.ExecContext(ctx, "INSERT INTO events (closure_id, seq, at, kind, body, prev_hash, hash) VALUES "+strings.Join(values, ", "), args...)
 	return err
 }
+
+// LeaseQuery is how the first letter that is due is leased.
+func (l *Ledger) LeaseQuery() (q string, args []any) {
+	return l.leaseQuery(newToken(), time.Now(), time.Minute, noticePlace{due: time.Unix(0, 0)})
+}

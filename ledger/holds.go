@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,9 +30,11 @@ const holdColumns = "version, held, reason, actor, since"
 
 func scanHold(r row) (Hold, error) {
 	var h Hold
-	if err := r.Scan(&h.Version, &h.Held, &h.Reason, &h.Actor, (*ts)(&h.Since)); err != nil {
+	var held int
+	if err := r.Scan(&h.Version, &held, &h.Reason, &h.Actor, (*ts)(&h.Since)); err != nil {
 		return h, fmt.Errorf("read the hold: %w", err)
 	}
+	h.Held = held != 0
 	return h, nil
 }
 
@@ -109,23 +112,25 @@ func (l *Ledger) holdLock() int64 {
 	return 0x6368<<48 | n
 }
 
-// notHeld refuses a claim while its environment is held. A claim that has read the row before the hold was written holds the
-// lock by then, and the hold outlasts it. The lock and the read must be two statements: each sees what was committed before it
-// (openPostgres demands read committed). SQLite has one writer at a time.
-func (l *Ledger) notHeld(ctx context.Context, tx *transaction) error {
-	if !tx.sqlite {
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock_shared($1)", l.holdLock()); err != nil {
-			return fmt.Errorf("look for a hold: %w", err)
-		}
+// notHeld are the reads that refuse a claim while its environment is held. A claim that has read the row before the hold was
+// written holds the lock by then, and the hold outlasts it. The lock and the read must be two statements: each sees what was
+// committed before it (openPostgres demands read committed). SQLite has one writer at a time.
+func (l *Ledger) notHeld() []read {
+	hold := read{
+		q: "SELECT " + holdColumns + " FROM closeout.holds WHERE environment = $1", args: []any{string(l.env)}, none: errors.New("the ledger has no row for a hold of this environment"),
+		row: func(r row) error {
+			h, err := scanHold(r)
+			if err == nil && h.Held {
+				err = &HeldError{h}
+			}
+			return err
+		},
 	}
-	h, err := scanHold(tx.QueryRowContext(ctx, "SELECT "+holdColumns+" FROM closeout.holds WHERE environment = $1", string(l.env)))
-	if err != nil {
-		return err
+	if l.db.sqlite {
+		return []read{hold}
 	}
-	if h.Held {
-		return &HeldError{h}
-	}
-	return nil
+	lock := read{q: "SELECT pg_advisory_xact_lock_shared($1)", args: []any{l.holdLock()}, row: func(row) error { return nil }}
+	return []read{lock, hold}
 }
 
 // outlastClaims waits until every claim has ended that may have overlooked a hold.

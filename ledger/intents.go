@@ -2,9 +2,7 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"closeout/closure"
@@ -15,25 +13,31 @@ const intentColumns = "id, closure_id, environment, account_id, key, n, kind, st
 	" answer, request_id, answered_at, filled_qty, proceeds, finished"
 
 // Intents returns a closure's intents in the order of their claims.
-func (l *Ledger) Intents(ctx context.Context, id string) ([]closure.Intent, error) {
-	return l.intents(ctx, l.db, id)
-}
-
-func (l *Ledger) intents(ctx context.Context, q queryer, id string) ([]closure.Intent, error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+intentColumns+" FROM closeout.intents WHERE closure_id = $1 AND environment = $2 ORDER BY key, n", id, string(l.env))
-	if err != nil {
+func (l *Ledger) Intents(ctx context.Context, id string) (is []closure.Intent, err error) {
+	if err := l.db.reads(ctx, l.intentsOf(id, &is)); err != nil {
 		return nil, fmt.Errorf("read intents: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
-	var out []closure.Intent
-	for rows.Next() {
-		i, err := scanIntent(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, i)
+	return is, nil
+}
+
+// intentsOf is the read of a closure's intents.
+func (l *Ledger) intentsOf(id string, to *[]closure.Intent) read {
+	return read{
+		q: "SELECT " + intentColumns + " FROM closeout.intents WHERE closure_id = $1 AND environment = $2 ORDER BY key, n", args: []any{id, string(l.env)},
+		row: func(r row) error {
+			i, err := scanIntent(r)
+			*to = append(*to, i)
+			return err
+		},
 	}
-	return out, rows.Err()
+}
+
+// intentOf is the read of an intent by its id.
+func intentOf(id string, to *closure.Intent) read {
+	return read{q: "SELECT " + intentColumns + " FROM closeout.intents WHERE id = $1", args: []any{id}, none: ErrNotFound, row: func(r row) (err error) {
+		*to, err = scanIntent(r)
+		return err
+	}}
 }
 
 func scanIntent(r row) (closure.Intent, error) {
@@ -45,9 +49,6 @@ func scanIntent(r row) (closure.Intent, error) {
 		(*ts)(&i.Deadline), (*ts)(&i.AbsentAt), &i.BrokerID, &i.Status, &i.Answer, &i.RequestID, (*ts)(&i.AnsweredAt),
 		&filled, &proceeds, &i.Finished)
 	if err != nil {
-		if errors.Is(err, sql.ErrNoRows) {
-			return i, ErrNotFound
-		}
 		return i, fmt.Errorf("read intent: %w", err)
 	}
 	i.Request, i.Quiet = json.RawMessage(request), quiet == 1
@@ -65,10 +66,11 @@ func scanIntent(r row) (closure.Intent, error) {
 	return i, nil
 }
 
-func insertIntent(ctx context.Context, tx *transaction, i closure.Intent) error {
+// insertIntent is the write of a new intent.
+func insertIntent(i closure.Intent) (write, error) {
 	listed, err := json.Marshal(i.Listed)
 	if err != nil {
-		return err
+		return write{}, err
 	}
 	quiet := 0
 	if i.Quiet {
@@ -80,26 +82,22 @@ func insertIntent(ctx context.Context, tx *transaction, i closure.Intent) error 
 		quiet, string(listed), ts(i.ClaimedAt), ts(i.Deadline), ts(i.AbsentAt), i.BrokerID, i.Status, i.Answer, i.RequestID,
 		ts(i.AnsweredAt), money(i.FilledQty), money(i.Proceeds), i.Finished,
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO closeout.intents ("+intentColumns+") VALUES ("+places(1, len(args))+")", args...); err != nil {
-		if isUnique(err) {
-			return fmt.Errorf("%w: another intent of this account stands in the way", ErrStale)
-		}
-		return fmt.Errorf("insert intent: %w", err)
-	}
-	return nil
+	return write{
+		what: "insert intent", q: "INSERT INTO closeout.intents (" + intentColumns + ") VALUES (" + places(1, len(args)) + ")", args: args,
+		unique: fmt.Errorf("%w: another intent of this account stands in the way", ErrStale),
+	}, nil
 }
 
-// updateIntent writes what was learned of an intent, where its state is still the one that was read.
-func updateIntent(ctx context.Context, tx *transaction, was closure.IntentState, i closure.Intent) error {
-	err := one(tx.ExecContext(ctx, "UPDATE closeout.intents SET state = $1, deadline = $2, absent_at = $3, broker_id = $4, status = $5, answer = $6,"+
-		" request_id = $7, answered_at = $8, filled_qty = $9, proceeds = $10, finished = $11 WHERE id = $12 AND state = $13",
-		string(i.State), ts(i.Deadline), ts(i.AbsentAt), plain(i.BrokerID), i.Status, plain(i.Answer), plain(i.RequestID), ts(i.AnsweredAt),
-		money(i.FilledQty), money(i.Proceeds), plain(i.Finished), i.ID, string(was)))
-	if err != nil && isUnique(err) {
-		return ErrTaken
+// updateIntent is the write of what was learned of an intent, where its state is still the one that was read.
+func updateIntent(was closure.IntentState, i closure.Intent) write {
+	return write{
+		what: "update intent",
+		q: "UPDATE closeout.intents SET state = $1, deadline = $2, absent_at = $3, broker_id = $4, status = $5, answer = $6," +
+			" request_id = $7, answered_at = $8, filled_qty = $9, proceeds = $10, finished = $11 WHERE id = $12 AND state = $13",
+		args: []any{
+			string(i.State), ts(i.Deadline), ts(i.AbsentAt), plain(i.BrokerID), i.Status, plain(i.Answer), plain(i.RequestID), ts(i.AnsweredAt),
+			money(i.FilledQty), money(i.Proceeds), plain(i.Finished), i.ID, string(was),
+		},
+		unique: ErrTaken,
 	}
-	if err != nil {
-		return fmt.Errorf("update intent: %w", err)
-	}
-	return nil
 }

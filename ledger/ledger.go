@@ -94,26 +94,6 @@ func (l *Ledger) Pool() sql.DBStats { return l.db.Stats() }
 // Environment is the one that this ledger serves; rows of the other are refused.
 func (l *Ledger) Environment() closure.Environment { return l.env }
 
-// tx runs fn in one transaction. An error of the commit itself means that nobody knows whether it took place.
-func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
-	tx, err := l.db.begin(ctx)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if err := fn(tx); err != nil {
-		return err
-	}
-	tell(tx.told, "COMMIT", false)
-	_, span := begin(ctx, "COMMIT", l.db.sqlite)
-	err = tx.Commit()
-	end(span, err)
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
 // one turns the count of changed rows into ErrStale when a compare-and-set changed none.
 func one(r sql.Result, err error) error {
 	if err != nil {

@@ -18,7 +18,7 @@ func (l *Ledger) Note(ctx context.Context, id string, ev closure.Event) error {
 		if err != nil {
 			return err
 		}
-		return l.appendEvent(ctx, tx, &c, ev)
+		return l.append(ctx, tx, &c, &ev)
 	})
 	if err != nil {
 		return fmt.Errorf("note %q: %w", ev.Kind, err)

@@ -339,7 +339,7 @@ func (l *Ledger) Retry(ctx context.Context, redrive string, n int) (done Retry, 
 			done.State = RetryDone
 		case skipped:
 			done.State, done.Why = RetrySkipped, no.Why
-			err = l.appendEvent(ctx, tx, &c, closure.Event{
+			err = l.append(ctx, tx, &c, &closure.Event{
 				Kind: PassedOver, At: l.clock.Now(), Actor: closure.Worker, Text: "passed over by a bulk retry: " + no.Why, Detail: map[string]any{"redrive_id": r.ID},
 			})
 		}

@@ -62,7 +62,9 @@ func listen(t *testing.T, kind string) func(string) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		asked[strings.Join(strings.Fields(q), " ")] = true
+		for one := range strings.SplitSeq(q, ";\n") { // of a batch
+			asked[strings.Join(strings.Fields(one), " ")] = true
+		}
 	}
 }
 

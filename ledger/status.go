@@ -148,9 +148,9 @@ func column(ctx context.Context, db *database, table int64, tableName, name stri
 // setStatus writes the account's status where a change calls for it, in the change's own transaction, and appends what it
 // did to the history. A row that is missing, or one that the application's own rules refuse to change, is a warning there
 // and holds no closure up.
-func (l *Ledger) setStatus(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure) error {
+func (l *Ledger) setStatus(ctx context.Context, tx *transaction, before closure.Closure, c *closure.Closure) (*closure.Event, error) {
 	if l.status == nil {
-		return nil
+		return nil, nil
 	}
 	var do func() (string, error)
 	switch {
@@ -161,7 +161,7 @@ func (l *Ledger) setStatus(ctx context.Context, tx *transaction, before closure.
 	case before.State != c.State && c.State == closure.Canceled:
 		do = func() (string, error) { return l.status.restore(ctx, tx, *c) }
 	default:
-		return nil
+		return nil, nil
 	}
 	kind := "account_status"
 	said, err := guarded(ctx, tx, do)
@@ -169,9 +169,9 @@ func (l *Ledger) setStatus(ctx context.Context, tx *transaction, before closure.
 		kind, said, err = "warning", w.Error(), nil
 	}
 	if err != nil {
-		return fmt.Errorf("set the account's status: %w", err)
+		return nil, fmt.Errorf("set the account's status: %w", err)
 	}
-	return l.appendEvent(ctx, tx, c, closure.Event{Kind: kind, At: c.UpdatedAt, Actor: closure.Worker, Text: l.status.name + ": " + said})
+	return &closure.Event{Kind: kind, At: c.UpdatedAt, Actor: closure.Worker, Text: l.status.name + ": " + said}, nil
 }
 
 // statusWarning is why the application's row could not be set. It concerns the application and not the closure.

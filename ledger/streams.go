@@ -93,7 +93,7 @@ func (l *Ledger) Hasten(ctx context.Context, account string) (c closure.Closure,
 			return err
 		}
 		moved = next.Version != now.Version
-		return l.move(ctx, tx, now, &next)
+		return l.put(ctx, tx, now, &next)
 	})
 	if errors.Is(err, closure.ErrNotRunning) {
 		return c, false, nil

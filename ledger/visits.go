@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"closeout/closure"
@@ -10,13 +12,22 @@ import (
 
 // Load reads a closure and then its intents. In this order no claim can slip between them unseen: a claim moves the row,
 // so whoever read the row before it loses every later compare-and-set.
-func (l *Ledger) Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error) {
-	c, err := l.Get(ctx, id)
-	if err != nil {
-		return c, nil, err
+func (l *Ledger) Load(ctx context.Context, id string) (c closure.Closure, is []closure.Intent, err error) {
+	if err := l.db.reads(ctx, l.rowOf(id, "", &c), l.intentsOf(id, &is)); err != nil {
+		return c, nil, fmt.Errorf("load: %w", err)
 	}
-	is, err := l.Intents(ctx, id)
-	return c, is, err
+	return c, is, nil
+}
+
+// rowOf is the read of a closure by its id. ErrNotFound: there is none in this environment.
+func (l *Ledger) rowOf(id, locking string, to *closure.Closure) read {
+	return read{
+		q: "SELECT " + closureColumns + " FROM closeout.closures WHERE id = $1" + locking, args: []any{id}, none: ErrNotFound,
+		row: func(r row) (err error) {
+			*to, err = l.scan(r)
+			return err
+		},
+	}
 }
 
 // Claim moves the row and writes the intents of one effect, in one durable transaction. Each intent's key is the version
@@ -27,41 +38,31 @@ func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change
 	var next closure.Closure
 	out := make([]closure.Intent, len(send))
 	err := l.tx(ctx, func(tx *transaction) error {
-		if err := l.notHeld(ctx, tx); err != nil {
-			return err
-		}
-		c, err := l.still(ctx, tx, c)
+		c, err := l.still(ctx, tx, c, send)
 		if err != nil {
 			return err
 		}
 		if next, _, err = closure.Apply(c, ch, l.policy); err != nil {
 			return err
 		}
-		if err := l.move(ctx, tx, c, &next); err != nil {
-			return err
-		}
+		var ws []write
 		for n, i := range send {
-			if i.Kind == closure.TransferIntent {
-				if err := noneLate(ctx, tx, c.ID); err != nil {
+			w := updateIntent(closure.IntentSending, i)
+			if i.ID == "" {
+				i.ID = fmt.Sprintf("%s/%d/%d", c.ID, next.Version, n)
+				i.ClosureID, i.Environment, i.AccountID = c.ID, c.Environment, c.AccountID
+				i.Key, i.N, i.State = next.Version, n, closure.IntentSending
+				if w, err = insertIntent(i); err != nil {
 					return err
 				}
 			}
-			if i.ID != "" {
-				if err := updateIntent(ctx, tx, closure.IntentSending, i); err != nil {
-					return err
-				}
-				out[n] = i
-				continue
-			}
-			i.ID = fmt.Sprintf("%s/%d/%d", c.ID, next.Version, n)
-			i.ClosureID, i.Environment, i.AccountID = c.ID, c.Environment, c.AccountID
-			i.Key, i.N, i.State = next.Version, n, closure.IntentSending
-			if err := insertIntent(ctx, tx, i); err != nil {
-				return err
-			}
+			ws = append(ws, w)
 			out[n] = i
 		}
-		return l.write(ctx, tx, c, &next, &ev)
+		if err := l.put(ctx, tx, c, &next, &ev); err != nil {
+			return err
+		}
+		return tx.later(ctx, ws...)
 	})
 	if err != nil {
 		return c, nil, fmt.Errorf("claim: %w", err)
@@ -69,36 +70,21 @@ func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change
 	return next, out, nil
 }
 
-// noneLate refuses a transfer while one that was given up for lost has turned up: a person must look first.
-func noneLate(ctx context.Context, tx *transaction, id string) error {
-	var n int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM closeout.intents WHERE closure_id = $1 AND state = 'late'", id).Scan(&n); err != nil {
-		return err
-	}
-	if n > 0 {
-		return fmt.Errorf("%w: a transfer given up for lost has turned up", ErrStale)
-	}
-	return nil
-}
-
 // Record writes the broker's answer on an intent by its id, whatever the row has become. An answer that the broker took a
-// transfer, over an intent that was given up, makes it late. The intent as it then stands is returned.
-func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Intent, error) {
+// transfer, over an intent that was given up, makes it late. The row and the intent are returned as they then stand.
+func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+	var c closure.Closure
 	out := answered
 	err := l.tx(ctx, func(tx *transaction) error {
-		c, err := l.lock(ctx, tx, answered.ClosureID)
-		if err != nil {
-			return err
-		}
-		now, err := scanIntent(tx.QueryRowContext(ctx, "SELECT "+intentColumns+" FROM closeout.intents WHERE id = $1", answered.ID))
-		if err != nil {
+		var now closure.Intent
+		if err := tx.reads(ctx, l.rowOf(answered.ClosureID, forUpdate, &c), intentOf(answered.ID, &now)); err != nil {
 			return err
 		}
 		switch {
 		case now.State == closure.IntentSending && answered.State == closure.IntentRefused && !sameClaim(now, answered):
 			// an order that another visit has claimed again meanwhile: this writer's refusal says nothing of that one's sending
 			out = now
-			return l.write(ctx, tx, c, &c, &ev)
+			return l.append(ctx, tx, &c, &ev)
 		case now.State == closure.IntentSending:
 		case now.State == closure.IntentVoid && answered.State == closure.IntentSent && now.Kind != closure.TransferIntent:
 			// a cancellation or closing that came through after all: no money has moved unseen
@@ -107,17 +93,17 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 			ev.Kind, ev.Text = "late", "a transfer given up for lost was taken by the broker after all: "+ev.Text
 		default: // adopted from a list meanwhile, or refused after it was given up: only the history learns of it
 			out = now
-			return l.write(ctx, tx, c, &c, &ev)
+			return l.append(ctx, tx, &c, &ev)
 		}
-		if err := updateIntent(ctx, tx, now.State, out); err != nil {
+		if err := tx.later(ctx, updateIntent(now.State, out)); err != nil {
 			return err
 		}
-		return l.write(ctx, tx, c, &c, &ev)
+		return l.append(ctx, tx, &c, &ev)
 	})
 	if err != nil {
-		return answered, fmt.Errorf("record answer: %w", err)
+		return c, answered, fmt.Errorf("record answer: %w", err)
 	}
-	return out, nil
+	return c, out, nil
 }
 
 // sameClaim says whether two readings of an intent are of the same claim: each sets a deadline of its own.
@@ -125,22 +111,39 @@ func sameClaim(a, b closure.Intent) bool {
 	return a.Deadline.Truncate(time.Microsecond).Equal(b.Deadline.Truncate(time.Microsecond))
 }
 
-// lock takes the row for the rest of the transaction by updating it, and reads it.
-func (l *Ledger) lock(ctx context.Context, tx *transaction, id string) (closure.Closure, error) {
-	return l.scan(tx.QueryRowContext(ctx, "UPDATE closeout.closures SET seq = seq WHERE id = $1 RETURNING "+closureColumns, id))
+// lock takes the row for the rest of the transaction, and reads it.
+func (l *Ledger) lock(ctx context.Context, tx *transaction, id string) (c closure.Closure, err error) {
+	err = tx.reads(ctx, l.rowOf(id, forUpdate, &c))
+	return c, err
 }
 
-// still locks the row and returns it as it is now, if it is at the version that the visit has read. What came since then
-// without moving it, the mark of a wake or the error of an overlapping delivery, is in it and won't be written over.
-func (l *Ledger) still(ctx context.Context, tx *transaction, c closure.Closure) (closure.Closure, error) {
-	now, err := l.lock(ctx, tx, c.ID)
-	if err != nil {
-		return c, err
+// still locks the row for a claim and returns it as it is now, if it is at the version that the visit has read, nothing is held, and
+// no transfer that was given up for lost has turned up, at which a person must look first. What came since the visit's reading without
+// moving the row, the mark of a wake or the error of an overlapping delivery, is in it and won't be written over.
+func (l *Ledger) still(ctx context.Context, tx *transaction, c closure.Closure, send []closure.Intent) (now closure.Closure, err error) {
+	var late int
+	pays := slices.ContainsFunc(send, func(i closure.Intent) bool { return i.Kind == closure.TransferIntent })
+	rs := append(l.notHeld(), l.rowOf(c.ID, forUpdate, &now))
+	if pays {
+		rs = append(rs, read{
+			q: "SELECT count(*) FROM closeout.intents WHERE closure_id = $1 AND state = 'late'", args: []any{c.ID},
+			row: func(r row) error { return r.Scan(&late) },
+		})
 	}
-	if now.Version != c.Version || now.Token != c.Token || now.State != c.State {
+	switch err = tx.reads(ctx, rs...); {
+	case err != nil:
+		return c, err
+	case moved(c, now):
 		return c, ErrStale
+	case late > 0:
+		return c, fmt.Errorf("%w: a transfer given up for lost has turned up", ErrStale)
 	}
 	return now, nil
+}
+
+// moved says whether a row is another one than was read.
+func moved(was, now closure.Closure) bool {
+	return now.Version != was.Version || now.Token != was.Token || now.State != was.State
 }
 
 // Learned is an intent as a visit leaves it, and the state in which the visit found it.
@@ -151,35 +154,64 @@ type Learned struct {
 
 // Save ends a visit: the row as Apply says, what was learned of the intents, and the events, in one transaction.
 // ErrStale: another visit or a command came first, and nothing was written.
+//
+// It is written upon the row as it was read, without a lock. Where an answer was recorded meanwhile, a wake marked or the error of
+// an overlapping delivery noted, which don't move the row, it is done again upon what is there now, so that nothing of that is
+// written over.
 func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []Learned, evs ...closure.Event) (closure.Closure, error) {
-	var next closure.Closure
-	err := l.tx(ctx, func(tx *transaction) error {
-		c, err := l.still(ctx, tx, c)
-		if err != nil {
-			return err
-		}
-		var ev *closure.Event
-		if next, ev, err = closure.Apply(c, ch, l.policy); err != nil {
-			return err
-		}
-		if err := l.move(ctx, tx, c, &next); err != nil {
-			return err
-		}
-		for _, i := range learned {
-			if err := updateIntent(ctx, tx, i.Was, i.Intent); err != nil {
-				return err
+	for from := c; ; {
+		next, ev, err := closure.Apply(from, ch, l.policy)
+		if err == nil {
+			if err = l.save(ctx, from, &next, learned, evs, ev); err == nil {
+				return next, nil
+			}
+			if !errors.Is(err, ErrStale) {
+				return c, fmt.Errorf("save: %w", err)
 			}
 		}
-		all := make([]*closure.Event, 0, len(evs)+1)
-		for i := range evs {
-			all = append(all, &evs[i])
+		now, err2 := l.Get(ctx, c.ID)
+		switch {
+		case err2 != nil:
+			return c, fmt.Errorf("save: %w", err2)
+		case moved(c, now):
+			return c, fmt.Errorf("save: %w", ErrStale)
+		case now.Seq == from.Seq && now.WokenAt.Equal(from.WokenAt):
+			return c, fmt.Errorf("save: %w", err)
 		}
-		return l.write(ctx, tx, c, &next, append(all, ev)...)
-	})
-	if err != nil {
-		return c, fmt.Errorf("save: %w", err)
+		from = now
 	}
-	return next, nil
+}
+
+func (l *Ledger) save(ctx context.Context, c closure.Closure, next *closure.Closure, learned []Learned, evs []closure.Event, last *closure.Event) error {
+	all := make([]*closure.Event, 0, len(evs)+1)
+	for i := range evs {
+		all = append(all, &evs[i])
+	}
+	all = append(all, last)
+	if l.status != nil && c.State != next.State { // the application's row is taken behind the closure's, by everybody
+		return l.tx(ctx, func(tx *transaction) error {
+			if _, err := l.lock(ctx, tx, c.ID); err != nil {
+				return err
+			}
+			if err := l.put(ctx, tx, c, next, all...); err != nil {
+				return err
+			}
+			return tx.later(ctx, updates(learned)...)
+		})
+	}
+	ws, err := l.writes(c, next, nil, all...)
+	if err != nil {
+		return err
+	}
+	return l.db.write(ctx, slices.Concat(ws, updates(learned))...)
+}
+
+func updates(learned []Learned) []write {
+	ws := make([]write, len(learned))
+	for n, i := range learned {
+		ws[n] = updateIntent(i.Was, i.Intent)
+	}
+	return ws
 }
 
 // Command locks the row, reads its intents and lets decide make the change, in one transaction: what it decides on can't
@@ -207,12 +239,9 @@ func (l *Ledger) Command(
 func (l *Ledger) command(
 	ctx context.Context, tx *transaction, id string, decide func(closure.Closure, []closure.Intent) (closure.Change, error),
 ) (closure.Closure, error) {
-	c, err := l.lock(ctx, tx, id)
-	if err != nil {
-		return c, err
-	}
-	is, err := l.intents(ctx, tx, id)
-	if err != nil {
+	var c closure.Closure
+	var is []closure.Intent
+	if err := tx.reads(ctx, l.rowOf(id, forUpdate, &c), l.intentsOf(id, &is)); err != nil {
 		return c, err
 	}
 	ch, err := decide(c, is)
@@ -226,20 +255,13 @@ func (l *Ledger) command(
 	if err != nil {
 		return next, err
 	}
-	if err := l.move(ctx, tx, c, &next); err != nil {
+	if err := l.put(ctx, tx, c, &next, ev); err != nil {
 		return next, err
 	}
-	if i, ok := ch.Settled(); ok {
-		for _, was := range is {
-			if was.ID == i.ID {
-				err = updateIntent(ctx, tx, was.State, i)
-			}
-		}
-		if err != nil {
-			return next, err
-		}
-	}
 	found, settled := ch.Adoption()
+	if i, ok := ch.Settled(); ok {
+		settled = append(settled, i)
+	}
 	if err := l.adopt(ctx, tx, next, found, settled, is); err != nil {
 		return next, err
 	}
@@ -248,6 +270,5 @@ func (l *Ledger) command(
 			return next, err
 		}
 	}
-	err = l.write(ctx, tx, c, &next, ev)
-	return next, err
+	return next, tx.flush(ctx)
 }

@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,15 @@ var words = map[string]Stands{
 	"cancelled": Withdrawn, "canceled": Withdrawn,
 }
 
+// ofTasks are what a task and a withdrawal say of themselves beside those.
+var ofTasks = []string{"running", "active", "created", "withdrawing", "done", "finished"}
+
+// resting are the words after which the earlier system does nothing more by itself. After any other it goes on while it runs: its
+// workers take what is queued, its coroutines sleep for hours between two looks without a word, and its hourly scheduler resumes what waits.
+var resting = []string{
+	"failed", "dead", "background_process_failed", "background_task_failed", "completed", "closed", "cancelled", "canceled", "done", "finished",
+}
+
 // standing reads a status or phase. Of a withdrawal's own record completed is the payout alone.
 func standing(w string, withdrawal bool) Stands {
 	s, ok := words[w]
@@ -54,15 +64,22 @@ func standing(w string, withdrawal bool) Stands {
 // Record is what one job or key says of an account.
 type Record struct {
 	Source       string // job, closure_state, withdrawal_state, partial_withdrawal or active_task
-	Says         string // its status or phase, in small letters
+	Says         string // its status or phase, in small letters, where it is one that is known
 	Stands       Stands
 	Bank         string
 	Confirmation string
 	User, Email  string
 	Began        time.Time // when the closing was asked for; zero: it does not say
 	Touched      time.Time // the latest time that it has
-	Working      bool      // by it somebody may be at work on the account
+	Working      bool      // while the earlier system runs, it may be at work on the account or will be by itself
 	Transfers    []string  // payouts that it names
+}
+
+func (r Record) words() string {
+	if r.Says == "" {
+		return r.Source
+	}
+	return r.Source + " " + r.Says
 }
 
 // Account is all that the earlier system has of one account.
@@ -73,6 +90,27 @@ type Account struct {
 	Confirmation string
 	User, Email  string
 	Unclear      []string // why it can't be told what is meant, in words
+
+	was map[string]Raw // the keys that its records stand in, as they were read; one that was not there has no name
+}
+
+// watch keeps what a key held, so that a later change shows.
+func (a *Account) watch(key string, was Raw) {
+	if a.was == nil {
+		a.was = map[string]Raw{}
+	}
+	if was.Key != "" || a.was[key].Key == "" {
+		a.was[key] = was
+	}
+}
+
+// expect watches for the records that the running system writes of an account, under the spelling in which it was found.
+func (a *Account) expect(spelled string) {
+	for _, p := range []string{keyClosure, keyWithdrawal, keyPartial, keyTask} {
+		for _, s := range []string{spelled, a.ID} {
+			a.watch(p+s, Raw{})
+		}
+	}
 }
 
 // add takes in a record. Where two disagree on whom to pay that is unclear; of a person that they disagree on nothing is kept.
@@ -157,15 +195,22 @@ func (a *Account) Touched() (t time.Time) {
 	return t
 }
 
-// Working says whether, by its records, the earlier system may be at work on the account at this moment, and by which. Those of a
-// process that was killed look the same.
-func (a *Account) Working() (source string, working bool) {
+// Working says whether, by its records, the earlier system is at work on the account or will be by itself, and by which record.
+// Those of a process that was killed look the same.
+func (a *Account) Working() (by string, working bool) {
 	for _, r := range a.Records {
 		if r.Working {
-			return r.Source, true
+			return r.words(), true
 		}
 	}
 	return "", false
+}
+
+// Since says whether the account has anything now that it had not when before was read. What has expired says nothing.
+func (a *Account) Since(before Account) bool {
+	return slices.ContainsFunc(a.Records, func(r Record) bool {
+		return !slices.ContainsFunc(before.Records, func(b Record) bool { return reflect.DeepEqual(r, b) })
+	}) || slices.ContainsFunc(a.Unclear, func(why string) bool { return !slices.Contains(before.Unclear, why) })
 }
 
 // Transfers are the payouts that the earlier system says it has made.
@@ -184,11 +229,7 @@ func (a *Account) Transfers() (ids []string) {
 func (a *Account) Says() string {
 	var all []string
 	for _, r := range a.Records {
-		s := r.Source
-		if r.Says != "" {
-			s += " " + r.Says
-		}
-		if !slices.Contains(all, s) {
+		if s := r.words(); !slices.Contains(all, s) {
 			all = append(all, s)
 		}
 	}

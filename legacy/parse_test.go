@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 	}{
 		{
 			name: "AJobAsText", raws: []legacy.Raw{text("job_data:j1", job("PENDING", `{"ach_relationship_id":"`+strings.ToUpper(bank)+`","user_id":"u","email":"ann@example.com","confirmation_number":"cla-20261116100000-0000AA"}`))},
-			want: map[string]told{account: {Stands: legacy.Open, Bank: bank, Confirmation: "CLA-20261116100000-0000aa", Says: "job pending", User: "u", Email: "ann@example.com", Began: "2026-11-16T10:00:00Z", Latest: "2026-11-16T10:00:00Z"}},
+			want: map[string]told{account: {Stands: legacy.Open, Working: true, Bank: bank, Confirmation: "CLA-20261116100000-0000aa", Says: "job pending", User: "u", Email: "ann@example.com", Began: "2026-11-16T10:00:00Z", Latest: "2026-11-16T10:00:00Z"}},
 		},
 		{
 			name: "AJobAsAHashWithoutAStatusIsWhatItsPlaceSays",
@@ -75,15 +75,20 @@ func TestParse(t *testing.T) {
 			want: map[string]told{account: {Stands: legacy.Open, Bank: bank, Says: "job failed", Began: "2026-11-16T10:00:00Z", Latest: "2026-11-16T10:00:00Z"}},
 		},
 		{
-			name: "JobsOfOtherKindsCloseNothing", others: 3,
+			name: "JobsOfOtherKindsCloseNothing", others: 5,
 			raws: []legacy.Raw{
+				text("job_data:o", `{"task_name":"send_account_closure_email","status":"COMPLETED","kwargs":{"account_id":"`+account+`"}}`),
+				text("job_data:p", `{"task_name":"cancel_account_closure","status":"CANCELLED","kwargs":{"account_id":"`+account+`"}}`),
 				text("job_data:m", `{"task_name":"send_email","queue_name":"account_closure","kwargs":{"account_id":"`+account+`"}}`),
 				text("job_data:n", `{"queue_name":"notifications","kwargs":{"account_id":"`+account+`"}}`),
 				items("job_queue:notifications", "gone"),
 			},
 		},
 		{
-			name: "WhatIsLostIsNamed", lost: []string{`job "gone": its data is gone`, `job "b": its data can't be read: it is no JSON object`, "names no account", `an item of "job_queue:account_closure" is neither`, "nor a job's id", `"closure_state:nobody" names no account`, "it is larger"},
+			name: "WhatIsLostIsNamed", lost: []string{
+				"the job at item 0 of job_queue:account_closure: its data is gone", "the job at key 1 of job_data:*, sorted: its data can't be read: it is no JSON object", "the job at key 2 of job_data:*, sorted names no account",
+				"item 1 of job_queue:account_closure is neither a job nor a job's id", "item 2 of job_queue:account_closure is neither", "key 1 of closure_state:*, sorted names no account", "job_retry:account_closure: it is larger",
+			},
 			raws: []legacy.Raw{
 				items("job_queue:account_closure", "gone", "{broken", ""), text("job_data:b", "[1]"), text("job_data:c", `{"task_name":"account_closure"}`),
 				text("closure_state:nobody", "{}"),
@@ -92,15 +97,15 @@ func TestParse(t *testing.T) {
 		},
 		{
 			name: "TwoBanksAreUnclear", raws: []legacy.Raw{text("job_data:j1", job("PENDING", `{"ach_relationship_id":"`+bank+`"}`)), text("closure_state:"+account, `{"phase":"withdrawal","ach_relationship_id":"`+bank2+`","initiated_at":"2026-11-15T09:00:00+00:00"}`)},
-			want: map[string]told{account: {Stands: legacy.Open, Bank: bank2, Says: "closure_state withdrawal, job pending", Began: "2026-11-15T09:00:00Z", Latest: "2026-11-16T10:00:00Z", Unclear: []string{"its records name two banks"}}},
+			want: map[string]told{account: {Stands: legacy.Open, Working: true, Bank: bank2, Says: "closure_state withdrawal, job pending", Began: "2026-11-15T09:00:00Z", Latest: "2026-11-16T10:00:00Z", Unclear: []string{"its records name two banks"}}},
 		},
 		{
 			name: "ABankThatIsNoneIsUnclear", raws: []legacy.Raw{text("closure_state:"+account, `{"phase":"settlement","ach_relationship_id":"my bank"}`)},
-			want: map[string]told{account: {Stands: legacy.Open, Says: "closure_state settlement", Unclear: []string{"closure_state names a bank that is no ACH relationship's id"}}},
+			want: map[string]told{account: {Stands: legacy.Open, Working: true, Says: "closure_state settlement", Unclear: []string{"closure_state names a bank that is no ACH relationship's id"}}},
 		},
 		{
 			name: "TwoUsersAreNone", raws: []legacy.Raw{text("job_data:j1", job("PENDING", `{"user_id":"u","email":"nobody"}`)), text("closure_state:"+account, `{"phase":"starting","user_id":"v"}`)},
-			want: map[string]told{account: {Stands: legacy.Open, Says: "closure_state starting, job pending", Began: "2026-11-16T10:00:00Z", Latest: "2026-11-16T10:00:00Z"}},
+			want: map[string]told{account: {Stands: legacy.Open, Working: true, Says: "closure_state starting, job pending", Began: "2026-11-16T10:00:00Z", Latest: "2026-11-16T10:00:00Z"}},
 		},
 		{
 			name: "ARecordOfAnotherAccountIsUnclear", raws: []legacy.Raw{text("closure_state:"+account, `{"phase":"starting","account_id":"`+other+`"}`)},
@@ -118,7 +123,26 @@ func TestParse(t *testing.T) {
 		},
 		{
 			name: "WhatIsUnderWayOutweighsAnOlderJob", raws: []legacy.Raw{text("job_data:j1", job("COMPLETED", `{}`)), text("closure_state:"+account, `{"phase":"withdrawal","initiated_at":"2026-11-18T09:00:00"}`)},
-			want: map[string]told{account: {Stands: legacy.Open, Says: "closure_state withdrawal, job completed", Began: "2026-11-18T09:00:00Z", Latest: "2026-11-18T09:00:00Z"}},
+			want: map[string]told{account: {Stands: legacy.Open, Working: true, Says: "closure_state withdrawal, job completed", Began: "2026-11-18T09:00:00Z", Latest: "2026-11-18T09:00:00Z"}},
+		},
+		{
+			name: "AJobOfAKindThatMayUndoAClosingIsUnclear", raws: []legacy.Raw{text("job_data:17", `{"task_name":"cancel_account_closure","status":"PENDING","kwargs":{"account_id":"`+account+`"}}`)},
+			want: map[string]told{account: {Unclear: []string{"a job of a kind that is not known may have to do with its closing: job_data:17"}}},
+		},
+		{
+			name: "JobsThatNameTwoAccountsAreLost", lost: []string{"job 1 names more than one account: " + account + ", " + other, "job 2 is there twice, and names different accounts"},
+			raws: []legacy.Raw{
+				text("job_data:1", `{"task_name":"utils.automated_account_closure","args":["`+other+`"],"kwargs":{"account_id":"`+account+`"}}`),
+				items("job_queue:account_closure", `{"id":2,"task_name":"automated_account_closure","args":["`+account+`"]}`, `{"id":2,"task_name":"automated_account_closure","args":["`+other+`"]}`),
+			},
+		},
+		{
+			name: "AWordThatIsNotKnownIsNotPassedOn", raws: []legacy.Raw{text("closure_state:"+account, `{"phase":"512-88-7741","updated_at":"2026-11-18T09:00:00"}`)},
+			want: map[string]told{account: {Stands: legacy.Strange, Says: "closure_state (a word that is not known)", Working: true, Latest: "2026-11-18T09:00:00Z"}},
+		},
+		{
+			name: "PayoutsThatCanNotBeReadAreUnclear", raws: []legacy.Raw{text("closure_state:"+account, `{"phase":"failed"}`), text("withdrawal_state:"+account, `{"phase":"failed","transfers_completed":"[{"}`)},
+			want: map[string]told{account: {Stands: legacy.Open, Says: "closure_state failed, withdrawal_state failed", Unclear: []string{"withdrawal_state names its payouts in a form that can't be read"}}},
 		},
 		{name: "KeysOfOthers", raws: []legacy.Raw{text("asynq:{account_closure}:pending", "x"), text("session_state:"+account, "{}")}},
 	} {
@@ -147,6 +171,51 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// Nothing that may be a person's is passed on where it may be shown: whatever a field, an item or a key holds, only where it lies is told.
+func TestNothingForeignIsShown(t *testing.T) {
+	t.Parallel()
+	planted := []string{"Zebulona Quattlebaum", "zebulona", "zq@planted.example", "440011229988", "512-88-7741", "512887741", "+15550104477", "77-Wyvern-Hollow"}
+	for _, p := range planted {
+		raws := []legacy.Raw{
+			items("job_queue:account_closure", p, `"`+p+`"`, `{"name":"`+p+`","task_name":"account_closure"}`, `{"id":"`+p+`","task_name":"account_closure"}`, "{"+p, `{"id":"5","task_name":"`+p+`","args":["`+p+`"]}`),
+			items("job_retry:"+p, p),
+			{Key: "job_dead_letter:" + p, Unread: "a set is none of the earlier system's types"},
+			text("job_data:"+p, p), text("closure_state:"+p, p), text("active_task:"+p, "{}"), text("withdrawal_state:"+other, p),
+			{Key: "job_data:" + p + "2", Hash: map[string]string{"task_name": "account_closure_" + p, "kwargs": `{"account_id":"` + other + `"}`, "status": p, "queue_name": p}},
+		}
+		for _, prefix := range []string{"closure_state:", "withdrawal_state:", "partial_withdrawal:", "active_task:"} {
+			f := map[string]string{}
+			for _, name := range []string{
+				"phase", "status", "current_step", "ach_relationship_id", "relationship_id", "confirmation_number", "initiated_at", "updated_at", "started_at", "created_at", "next_action_time",
+				"transfers_completed", "last_transfer_id", "transfer_id", "last_withdrawal_at", "account_id",
+			} {
+				f[name] = p
+			}
+			raws = append(raws, legacy.Raw{Key: prefix + account, Hash: f})
+			delete(f, "account_id")
+			raws = append(raws, legacy.Raw{Key: prefix + strings.ToUpper(account), Hash: f})
+		}
+		for _, status := range []string{p, "PENDING"} {
+			kwargs := `{"account_id":"` + account + `","ach_relationship_id":"` + p + `","confirmation_number":"` + p + `","initiated_at":"` + p + `","alpaca_account_id":"` + p + `"}`
+			raws = append(raws, text("job_data:"+status, `{"task_name":"x.account_closure","queue_name":"`+p+`","kwargs":`+kwargs+`,"status":"`+status+`","created_at":"`+p+`","error_message":"`+p+`"}`))
+		}
+		found := legacy.Parse(raws)
+		shown := slices.Clone(found.Lost)
+		for _, a := range found.Accounts {
+			by, _ := a.Working()
+			shown = append(shown, append(a.Unclear, a.ID, a.Bank, a.Confirmation, a.Says(), by)...)
+		}
+		if len(found.Lost) < 6 || len(found.Accounts) != 2 || len(found.Accounts[0].Unclear) == 0 {
+			t.Fatalf("%q: the test sows too little: %q, %d accounts", p, found.Lost, len(found.Accounts))
+		}
+		for _, s := range shown {
+			if strings.Contains(strings.ToLower(s), strings.ToLower(p)) {
+				t.Errorf("%q is shown: %s", p, s)
+			}
+		}
+	}
+}
+
 // Each word of the specification and of the running system has its meaning, whatever its case; no other has one.
 func TestWords(t *testing.T) {
 	t.Parallel()
@@ -171,6 +240,44 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// While the earlier system runs, it is at work on what it will take up or go on with by itself; after these words on nothing.
+func TestWorking(t *testing.T) {
+	t.Parallel()
+	resting := []string{"failed", "dead", "background_process_failed", "background_task_failed", "completed", "closed", "cancelled", "canceled", "FAILED"}
+	going := []string{
+		"withdrawal_waiting", "withdrawal_24hr_wait", "withdrawal_resuming", "withdrawal_complete", "transfer_completion", "final_closure", "settlement", "waiting_settlement", "starting",
+		"initiated", "liquidation", "withdrawal", "sending_completion_email", "updating_final_status", "pending", "processing", "retrying", "a word", "",
+	}
+	works := func(raws ...legacy.Raw) bool {
+		a := legacy.Parse(raws).Accounts[0]
+		_, working := a.Working()
+		return working
+	}
+	for _, w := range slices.Concat(resting, going) {
+		state := fmt.Sprintf(`{"phase":%q}`, w)
+		if got, want := works(text("closure_state:"+account, state)), slices.Contains(going, w); got != want {
+			t.Errorf("%q: working %v", w, got)
+		}
+		waits := fmt.Sprintf(`{"phase":%q,"next_action_time":"2026-11-18T09:00:00"}`, w)
+		if !works(text("closure_state:"+account, waits)) {
+			t.Errorf("%q with a next action is at rest", w)
+		}
+		never := fmt.Sprintf(`{"phase":%q,"next_action_time":null}`, w)
+		if got, want := works(text("closure_state:"+account, never)), slices.Contains(going, w); got != want {
+			t.Errorf("%q without a next action: working %v", w, got)
+		}
+	}
+	if !works(legacy.Raw{Key: "closure_state:" + account, Hash: map[string]string{"phase": "failed", "next_action_time": "1763287200.5"}}) {
+		t.Error("a hash with a next action is at rest")
+	}
+	dead := text("job_data:1", `{"task_name":"automated_account_closure","args":["`+account+`"],"status":"DEAD"}`)
+	for place, want := range map[string]bool{"job_dead_letter:q": false, "job_queue:q": true, "job_retry:q": true, "job_processing:q": true} {
+		if got := works(dead, items(place, "1")); got != want {
+			t.Errorf("a dead job in %s: working %v", place, got)
+		}
+	}
+}
+
 // Keys of every type are read, those that are too large are named, and nothing is written.
 func TestRead(t *testing.T) {
 	t.Parallel()
@@ -187,6 +294,8 @@ func TestRead(t *testing.T) {
 	_, _ = m.ZAdd("job_retry:q", 1, "j3")
 	_, _ = m.SAdd("job_queue:set", "j4")
 	_ = m.Set("closure_state:"+account, `{"phase":"starting"}`)
+	_, _ = m.Push("job_queue:account_closure", `{"id":"77","task_name":"automated_account_closure","args":["`+strings.ToUpper(account)+`"],"status":"PENDING"}`)
+	m.HSet("closure_state:"+other, "phase", "withdrawal_waiting", "next_action_time", "2026-11-18T09:00:00")
 	dump := m.Dump()
 
 	raws, err := legacy.Read(t.Context(), rdb)
@@ -197,10 +306,10 @@ func TestRead(t *testing.T) {
 	for _, r := range raws {
 		byKey[r.Key] = r
 	}
-	if len(byKey) != 7 || len(raws) != 7 {
+	if len(byKey) != 8 || len(raws) != 8 {
 		t.Errorf("%d keys, %d readings", len(byKey), len(raws))
 	}
-	if n := len(byKey["job_queue:account_closure"].Items); n != 2500 {
+	if n := len(byKey["job_queue:account_closure"].Items); n != 2501 {
 		t.Errorf("%d items", n)
 	}
 	if diff := cmp.Diff(map[string]string{"status": "PENDING"}, byKey["job_data:j0"].Hash); diff != "" {
@@ -214,7 +323,12 @@ func TestRead(t *testing.T) {
 	if m.Dump() != dump {
 		t.Error("something was written")
 	}
-	for _, tc := range []struct {
+	found := legacy.Parse(raws)
+	a := found.Accounts[0]
+	if _, waits := found.Accounts[1].Working(); a.ID != account || !waits {
+		t.Fatalf("%+v", found.Accounts)
+	}
+	for n, tc := range []struct {
 		change func()
 		moved  bool
 	}{
@@ -222,11 +336,25 @@ func TestRead(t *testing.T) {
 		{func() { _ = m.Set("closure_state:"+other, "{}") }, false},
 		{func() { _ = m.Set("closure_state:"+account, `{"phase":"settlement"}`) }, true},
 		{func() { m.Del("closure_state:" + account) }, false}, // it has expired
+		{func() { m.HSet("active_task:"+account, "status", "running") }, true},
+		{func() { m.Del("active_task:" + account); _ = m.Set("withdrawal_state:"+strings.ToUpper(account), "{}") }, true},
+		{func() {
+			m.Del("withdrawal_state:" + strings.ToUpper(account))
+			m.HSet("job_data:77", "status", "PROCESSING")
+		}, true},
+		{func() { m.Del("job_data:77"); _ = m.Set("partial_withdrawal:"+account, "{}") }, true},
 	} {
 		tc.change()
-		if moved, err := legacy.Moved(t.Context(), rdb, account, raws); err != nil || moved != tc.moved {
-			t.Errorf("moved %v %v, want %v", moved, err, tc.moved)
+		if moved, err := legacy.Moved(t.Context(), rdb, a); err != nil || moved != tc.moved {
+			t.Errorf("%d: moved %v %v, want %v", n, moved, err, tc.moved)
 		}
+	}
+	raws, err = legacy.Read(t.Context(), rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := legacy.Parse(raws).Accounts; !now[0].Since(a) || a.Since(a) {
+		t.Errorf("a record has appeared, and before and after are %+v and %+v", a.Records, now[0].Records)
 	}
 	m.Close()
 	if _, err := legacy.Read(context.Background(), rdb); err == nil {

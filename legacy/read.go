@@ -21,7 +21,7 @@ const (
 // known are the fields of hashes that are of interest.
 var known = []string{
 	"id", "job_id", "queue_name", "queue", "task_name", "task", "args", "kwargs", "account_id", "status", "state", "phase", "current_step",
-	"created_at", "started_at", "completed_at", "failed_at", "initiated_at", "updated_at", "last_withdrawal_at",
+	"created_at", "started_at", "completed_at", "failed_at", "initiated_at", "updated_at", "last_withdrawal_at", "next_action_time",
 	"user_id", "email", "confirmation_number", "ach_relationship_id", "relationship_id", "transfers_completed", "last_transfer_id", "transfer_id",
 }
 
@@ -53,21 +53,23 @@ func Read(ctx context.Context, rdb redis.Cmdable) ([]Raw, error) {
 	return raws, nil
 }
 
-// Moved says whether one of the account's own records is not any more as it was read: then the earlier system is at work on it.
-func Moved(ctx context.Context, rdb redis.Cmdable, account string, raws []Raw) (bool, error) {
-	for _, was := range raws {
-		if _, rest, ok := cut(was.Key); !ok || id(rest) != account {
-			continue
-		}
-		now, err := read(ctx, rdb, was.Key)
+// Moved says whether one of the records of an account that Parse has given is not any more as it was read, or has appeared since: then
+// the earlier system is at work on it. Of jobs that were not there yet it knows nothing: Account.Since does, after another Read.
+func Moved(ctx context.Context, rdb redis.Cmdable, a Account) (bool, error) {
+	for _, key := range slices.Sorted(maps.Keys(a.was)) {
+		now, err := read(ctx, rdb, key)
 		if err != nil {
 			return false, err
 		}
-		if now.Key != "" && (now.Text != was.Text || !maps.Equal(now.Hash, was.Hash)) { // one that has expired says nothing
+		if now.Key != "" && !now.same(a.was[key]) { // one that has expired says nothing
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+func (r Raw) same(was Raw) bool {
+	return r.Key == was.Key && r.Text == was.Text && r.Unread == was.Unread && maps.Equal(r.Hash, was.Hash) && slices.Equal(r.Items, was.Items)
 }
 
 // read reads one key, whatever its type is. A key that has expired meanwhile is none.

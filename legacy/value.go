@@ -2,8 +2,10 @@ package legacy
 
 import (
 	"encoding/json"
+	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +24,8 @@ func object(text string) (fields, bool) {
 	if err := d.Decode(&f); err != nil || f == nil {
 		return nil, false
 	}
-	return f, !d.More()
+	_, err := d.Token()
+	return f, err == io.EOF
 }
 
 // text is a field that is text or a number; "" where it is missing or anything else.
@@ -38,6 +41,14 @@ func (f fields) text(names ...string) string {
 		}
 	}
 	return ""
+}
+
+// has says whether a field holds anything.
+func (f fields) has(name string) bool {
+	if s, ok := f[name].(string); ok {
+		return !slices.Contains([]string{"", "null", "None"}, strings.TrimSpace(s))
+	}
+	return f[name] != nil
 }
 
 // within is a field that is an object itself, or the text of one, as a hash keeps it.

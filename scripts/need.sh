@@ -1,14 +1,11 @@
 #!/usr/bin/env bash
 # What the tests need beside Go, git and make: a C compiler (the race detector is written in C), redis-server, a Postgres that
 # is 15 or newer, PgBouncer, Chromium with a font to write in, shellcheck for the scripts, and promtool, Prometheus's tool that checks
-# and tests the alerts.
-# Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give.
+# and tests the alerts. Debian 12 or newer has all of it.
+# Where nobody can be asked (root, CI) what is missing is installed; on a person's machine the command is theirs to give. No server is
+# started by it, now or at a boot: the tests start their own.
 set -euo pipefail
 
-packages=()
-cc="$(go env CC)"
-command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
-command -v redis-server >/dev/null || packages+=(redis-server)
 postgres() { # Debian keeps the server's programs out of the PATH
 	command -v initdb >/dev/null && return
 	local bin version
@@ -18,7 +15,6 @@ postgres() { # Debian keeps the server's programs out of the PATH
 	done
 	return 1
 }
-postgres || packages+=(postgresql)
 chromium() { # by the names that the tests look for
 	local name
 	for name in headless_shell chromium chromium-browser google-chrome google-chrome-stable; do
@@ -26,54 +22,70 @@ chromium() { # by the names that the tests look for
 	done
 	return 1
 }
-chromium || packages+=(chromium fonts-dejavu-core)
-command -v shellcheck >/dev/null || packages+=(shellcheck)
-# These are taken out of Debian's packages, and the packages are not installed: that would start a Prometheus on port 9090 and a
-# PgBouncer on port 6432 of this machine, now and at each boot, for everybody who reaches it. The libraries of PgBouncer are installed.
-taken=()
-command -v promtool >/dev/null || taken+=(prometheus:usr/bin/promtool)
-[[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || taken+=(pgbouncer:usr/sbin/pgbouncer)
-[[ ${#packages[@]} -eq 0 && ${#taken[@]} -eq 0 ]] && exit 0
+# look finds what is missing: packages to install; and, as package:program, what is taken out of a package that is not installed, since
+# that would start a Prometheus on port 9090 and a PgBouncer on port 6432 for everybody who reaches this machine. PgBouncer's libraries are installed.
+look() {
+	packages=() taken=()
+	local cc
+	cc="$(go env CC)"
+	command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
+	command -v redis-server >/dev/null || packages+=(redis-server)
+	postgres || packages+=(postgresql)
+	chromium || packages+=(chromium fonts-dejavu-core)
+	command -v shellcheck >/dev/null || packages+=(shellcheck)
+	command -v promtool >/dev/null || taken+=(prometheus:usr/bin/promtool)
+	[[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || taken+=(pgbouncer:usr/sbin/pgbouncer)
+	missing=("${packages[@]}" "${taken[@]##*/}")
+}
+look
+[[ ${#missing[@]} -eq 0 ]] && exit 0
 
-missing=("${packages[@]}" "${taken[@]##*/}")
 if ! command -v apt-get >/dev/null; then
-	echo "The tests need these, and they are missing: ${missing[*]} (Debian's names; promtool is in prometheus). Install them and try again." >&2
+	echo "The tests need these, and they are missing: ${missing[*]} (Debian's names; promtool is in prometheus, and Postgres must be 15 or newer). Install them and try again." >&2
 	exit 1
 fi
-# What a program that is taken out of its package needs of libraries, by the package's own word.
-libraries='apt-cache depends pgbouncer | sed -n "s/^ *Depends: \(lib.*\)/\1/p"'
 as=()
 if [[ $EUID -ne 0 ]]; then
 	as=(sudo)
 	if [[ -z ${CI:-} ]]; then
-		echo "The tests need these, and they are missing: ${missing[*]}. Install them with:" >&2
-		echo "    sudo apt-get update" >&2
-		if [[ ${#packages[@]} -gt 0 ]]; then
-			echo "    sudo apt-get install -y --no-install-recommends --no-upgrade ${packages[*]}" >&2
-		fi
-		for t in "${taken[@]}"; do
-			package="${t%%:*}"
-			if [[ $package == pgbouncer ]]; then
-				echo "    sudo apt-get install -y --no-install-recommends --no-upgrade \$($libraries)" >&2
-			fi
-			echo "    (cd \"\$(mktemp -d)\" && apt-get download $package && dpkg-deb -x ${package}_*.deb . && sudo install ${t#*:} /usr/local/bin)" >&2
-		done
+		echo "The tests need these, and they are missing: ${missing[*]}. This installs them from Debian's packages, and starts none of their servers:" >&2
+		echo "    sudo env \"PATH=\$PATH\" ${BASH_SOURCE[0]}" >&2
 		exit 1
 	fi
 fi
 
 echo "The tests need ${missing[*]}: installing."
 "${as[@]}" apt-get update -qq
-if [[ " ${taken[*]} " == *" pgbouncer:"* ]]; then
-	mapfile -t -O "${#packages[@]}" packages < <(eval "$libraries")
+if [[ " ${taken[*]} " == *" pgbouncer:"* ]]; then # what it needs of libraries, by the package's own word
+	mapfile -t -O "${#packages[@]}" packages < <(apt-cache depends pgbouncer | sed -n 's/^ *Depends: \(lib.*\)/\1/p')
 fi
-if [[ ${#packages[@]} -gt 0 ]]; then
-	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-upgrade "${packages[@]}"
-fi
+
 there="$(mktemp -d)"
-trap 'rm -rf "$there"' EXIT
+made=()
+trap '"${as[@]}" rm -rf "$there" "${made[@]}"' EXIT
+# put PATH MODE: what it reads becomes that file until this script ends, unless there is one.
+put() {
+	[[ -e $1 ]] && return
+	"${as[@]}" install -D -m "$2" /dev/stdin "$1"
+	made+=("$1")
+}
+if [[ ${#packages[@]} -gt 0 ]]; then
+	# What Debian asks before it starts a service for a package, and what postgresql asks before it makes a cluster, which each boot would start.
+	put /usr/sbin/policy-rc.d 755 <<<$'#!/bin/sh\nexit 101'
+	put /etc/postgresql-common/createcluster.d/closeout-tests.conf 644 <<<'create_main_cluster = false'
+	"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --no-upgrade "${packages[@]}"
+	if [[ " ${packages[*]} " == *" redis-server "* ]] && command -v update-rc.d >/dev/null; then
+		"${as[@]}" update-rc.d redis-server disable # or the next boot starts it
+	fi
+fi
 for t in "${taken[@]}"; do
 	package="${t%%:*}"
 	(cd "$there" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg-deb -x "${package}"_*.deb .)
 	"${as[@]}" install "$there/${t#*:}" "/usr/local/bin/${t##*/}"
 done
+
+look
+if [[ ${#missing[@]} -gt 0 ]]; then
+	echo "These are missing still, after they were installed, some of them in /usr/local/bin: ${missing[*]}. Is that in the PATH? Debian 12 or newer has all of them, Postgres 15 among them; on an older or another system install them by hand, and try again." >&2
+	exit 1
+fi

@@ -108,6 +108,7 @@ type stand struct {
 	o               bench.Options
 	parts           *parts
 	broker          *sim.Sim
+	runner          *handlers.Runner
 	redis, database string // what they are, in words
 }
 
@@ -171,7 +172,7 @@ func (c *benchCmd) stand(ctx context.Context, rdb redis.UniversalClient, databas
 	}
 	w.Runner.Queue = rec.Queue(w.Runner.Queue)
 	w.Runner.Heard = func(context.Context) bool { return true } // looks are relaxed, as beside heard event streams
-	b.o.Asynq = worker.Config(ctx, w)
+	b.runner, b.o.Asynq = w.Runner, worker.Config(ctx, w)
 	b.o.Service = bench.Service{
 		Accounts: b.accounts,
 		Initiate: func(ctx context.Context, a bench.Account, later bool) error {

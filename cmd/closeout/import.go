@@ -79,33 +79,43 @@ func (c *importLegacyCmd) Run(ctx context.Context, o output) (err error) {
 	t := &handlers.Takeovers{
 		Ledger: p.ledger, Broker: p.broker, Calendar: p.almanac.Calendar, Clock: p.clock, Timing: p.timing, Actor: "operator:cli:" + username(),
 		Ask: patient(p.budget.Ask), Stopped: c.Stopped, Apply: !c.DryRun,
-		Moved: func(ctx context.Context, account string) (bool, error) { return legacy.Moved(ctx, rdb, account, raws) },
+		Moved: func(ctx context.Context, a legacy.Account) (bool, error) { return legacy.Moved(ctx, rdb, a) },
 	}
-	return c.take(ctx, o, t, legacy.Parse(raws))
+	return c.take(ctx, o, t, legacy.Parse(raws), func() (legacy.Found, error) {
+		raws, err := legacy.Read(ctx, rdb)
+		return legacy.Parse(raws), err
+	})
 }
 
-// take goes through what was found.
-func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeovers, found legacy.Found) error {
+// take goes through what was found, and looks in the end for what has come since.
+func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeovers, found legacy.Found, again func() (legacy.Found, error)) error {
 	counted := map[handlers.Fate]int{}
+	tell := func(a legacy.Account, got handlers.Taken) error {
+		counted[got.Fate]++
+		return c.print(o, imported{
+			Account: a.ID, Result: got.Fate, DryRun: c.DryRun, Phase: got.Phase, Adopted: got.Adopted, JobID: got.Closure.ID, Confirmation: got.Closure.Confirmation,
+			Earlier: a.Says(), Broker: got.Broker, Why: got.Why, Hint: got.Hint,
+		})
+	}
+	taken := map[string]bool{}
 	for n, a := range found.Accounts {
 		got, err := t.Take(ctx, a)
 		if err != nil {
 			return fmt.Errorf("stopped after %d of %d accounts, run it again: %w", n, len(found.Accounts), err)
 		}
-		counted[got.Fate]++
-		line := imported{
-			Account: a.ID, Result: got.Fate, DryRun: c.DryRun, Phase: got.Phase, Adopted: got.Adopted, JobID: got.Closure.ID, Confirmation: got.Closure.Confirmation,
-			Earlier: a.Says(), Broker: got.Broker, Why: got.Why, Hint: got.Hint,
-		}
-		if err := c.print(o, line); err != nil {
+		taken[a.ID] = !c.DryRun && (got.Fate == handlers.TakenOver || got.Fate == handlers.AdoptedNow)
+		if err := tell(a, got); err != nil {
 			return err
 		}
 	}
 	for _, what := range found.Lost {
 		counted[lost]++
-		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis."}); err != nil {
+		if err := c.print(o, imported{Result: lost, DryRun: c.DryRun, Why: what, Hint: "Nobody can tell its account from here: look at it in the earlier system's Redis (docs/moving-over.md says how it is found)."}); err != nil {
 			return err
 		}
+	}
+	if err := changed(ctx, t, found, again, taken, tell); err != nil {
+		return fmt.Errorf("all was gone through; what the earlier system did meanwhile is not known, run it again: %w", err)
 	}
 	c.summary(o, found, counted)
 	switch {
@@ -113,6 +123,37 @@ func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeov
 		return asksForPerson
 	case counted[handlers.Unread] > 0:
 		return errQuiet
+	}
+	return nil
+}
+
+// changed tells of the accounts on which the earlier system was at work while the others were taken over, and of those that are new.
+func changed(ctx context.Context, t *handlers.Takeovers, found legacy.Found, again func() (legacy.Found, error), taken map[string]bool, tell func(legacy.Account, handlers.Taken) error) error {
+	now, err := again()
+	if err != nil {
+		return err
+	}
+	before := map[string]legacy.Account{}
+	for _, a := range found.Accounts {
+		before[a.ID] = a
+	}
+	for _, a := range now.Accounts {
+		was, known := before[a.ID]
+		got := handlers.Taken{
+			Fate: handlers.ForPerson, Why: "its records have appeared since the import began: the earlier system is at work",
+			Hint: "Stop every process of the earlier system, its hourly scheduler included, then run the import again.",
+		}
+		switch {
+		case known && (!taken[a.ID] || !a.Since(was)):
+			continue
+		case known:
+			if got, err = t.Changed(ctx, a); err != nil {
+				return err
+			}
+		}
+		if err := tell(a, got); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -170,6 +211,9 @@ func (c *importLegacyCmd) summary(o output, found legacy.Found, counted map[hand
 		line += ". Nothing was done."
 	}
 	_, _ = fmt.Fprintln(to, line)
+	if found.Keys == 0 {
+		_, _ = fmt.Fprintln(o.err, "No key of the earlier system's is there. Is it the right Redis, with the right number of its database (redis://HOST:PORT/NUMBER)? Its records of a closure end after 72 hours of silence.")
+	}
 }
 
 // patient waits where the budget is used up for now: other work goes on beside an import, and nobody stands before it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,9 +241,10 @@ func tty(o output) *os.File {
 	return f
 }
 
+// username is who gave a command, for the history. The image knows no users: there USER says it, if somebody sets it.
 func username() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}
-	return "unknown"
+	return cmp.Or(os.Getenv("USER"), "unknown")
 }

@@ -162,6 +162,8 @@ type line struct {
 	Version int64     `json:"version"`
 	Outcome string    `json:"outcome"`
 	Attempt int       `json:"attempt"`
+	NextIn  string    `json:"next_in"`
+	Took    string    `json:"took"`
 	by      *program
 	text    string
 }

@@ -54,7 +54,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun, "job": job},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun, "broker": broker, "redis": redisDoes, "job": job},
 	})
 }
 
@@ -127,6 +127,47 @@ func begun(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(err)
 		}
 	}
+}
+
+// broker starts a simulated one, which has accounts of so many dollars, and sets what leads to it: BANK_1 and so on are their banks,
+// LEGACY is a Redis without anything, and TWO_DAYS_AGO and AN_HOUR_AGO are times.
+func broker(ts *testscript.TestScript, _ bool, args []string) {
+	clock, err := closure.ParseClock(ts.Getenv("CLOSEOUT_DAY"))
+	ts.Check(err)
+	s, err := sim.Open(sim.Options{Now: clock.Now, Machine: clock.Machine, FixedClock: true, Key: "key", Secret: "secret"})
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+	for n, cash := range args {
+		id, err := s.AddAccount(sim.Spec{ID: fmt.Sprintf("5eed0000-0000-4000-8000-0000000000%02d", n+1), Email: "zq.broker@planted.example", Cash: decimal.RequireFromString(cash)})
+		ts.Check(err)
+		truth, err := s.Truth(id)
+		ts.Check(err)
+		ts.Setenv(fmt.Sprintf("BANK_%d", n+1), truth.ACHRelationships[0].ID)
+	}
+	srv := httptest.NewServer(s)
+	ts.Defer(srv.Close)
+	mini := miniredis.NewMiniRedis()
+	ts.Check(mini.StartAddr("127.0.0.1:0"))
+	ts.Defer(mini.Close)
+	for name, value := range map[string]string{
+		"CLOSEOUT_ALPACA_URL": srv.URL, "CLOSEOUT_ALPACA_KEY": "key", "CLOSEOUT_ALPACA_SECRET": "secret", "LEGACY": "redis://" + mini.Addr() + "/0",
+		"TWO_DAYS_AGO": time.Now().Add(-48 * time.Hour).UTC().Format(time.RFC3339), "AN_HOUR_AGO": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339),
+	} {
+		ts.Setenv(name, value)
+	}
+}
+
+// redisDoes gives a Redis a command.
+func redisDoes(ts *testscript.TestScript, _ bool, args []string) {
+	o, err := redis.ParseURL(args[0])
+	ts.Check(err)
+	rdb := redis.NewClient(o)
+	defer func() { _ = rdb.Close() }()
+	command := make([]any, 0, len(args))
+	for _, a := range args[1:] {
+		command = append(command, a)
+	}
+	ts.Check(rdb.Do(context.Background(), command...).Err())
 }
 
 // job puts the id of the closure of an account that ends so into JOB, of the seeded ledger; ALL: of each, with commas between them.

@@ -133,6 +133,9 @@ func (t *template) work(given, exports map[string]any) *stack {
 	all := section(t.root, "Resources")
 	for name, r := range all {
 		r := r.(map[string]any)
+		if _, twice := s.params[name]; twice {
+			s.fault("%s is a parameter and a resource", name)
+		}
 		if !s.made(r) {
 			continue
 		}
@@ -388,6 +391,7 @@ func TestCloudFormationIsReadAsAWSReadsIt(t *testing.T) {
 		"no condition":     {head + "{LogGroupName: !If [D, x, y]}", "no condition D"},
 		"below the least":  {strings.Replace(head, "Default: 3", "Default: 0", 1) + "{}", `does not allow "0"`},
 		"alias":            {head + "&p {LogGroupName: x}\n  H: *p", "no alias"},
+		"one name for two": {strings.Replace(head, "{P: {", "{G: {Type: String, Default: x}, P: {", 1) + "{RetentionInDays: !Ref P}", "G is a parameter and a resource"},
 		"twice":            {head + "{LogGroupName: x, LogGroupName: y}", "twice"},
 	} {
 		template, err := readTemplate("t", c.text)

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -23,6 +24,16 @@ var profiles = map[string][]string{
 // setUp is deploy/ as setup.sh leaves it for a profile, in a folder of the test's own.
 func setUp(t *testing.T, profile string) string {
 	t.Helper()
+	deploy := freshDeploy(t)
+	if status, said := runSetup(t, deploy, profile); status != 0 {
+		t.Fatalf("setup.sh %s: %d\n%s", profile, status, said)
+	}
+	return deploy
+}
+
+// freshDeploy is deploy/ as a clone has it.
+func freshDeploy(t *testing.T) string {
+	t.Helper()
 	deploy := filepath.Join(t.TempDir(), "deploy")
 	if err := os.Mkdir(deploy, 0o755); err != nil {
 		t.Fatal(err)
@@ -32,10 +43,19 @@ func setUp(t *testing.T, profile string) string {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(deploy, "setup.sh"), profile).CombinedOutput(); err != nil {
-		t.Fatalf("setup.sh %s: %v\n%s", profile, err, out)
-	}
 	return deploy
+}
+
+// runSetup runs setup.sh on a machine whose Docker has no containers, unless env names another.
+func runSetup(t *testing.T, deploy, profile string, env ...string) (status int, said string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), filepath.Join(deploy, "setup.sh"), profile)
+	cmd.Env = append([]string{"PATH=" + fakePath(t, "docker", "true")}, env...)
+	out, err := cmd.CombinedOutput()
+	if e := new(exec.ExitError); err != nil && !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
 }
 
 // project is what compose makes of the file in that folder with the .env beside it; unknown keys are refused.
@@ -256,11 +276,18 @@ func TestComposeAsksEachProcess(t *testing.T) {
 func TestSetupKeepsWhatIsThere(t *testing.T) {
 	deploy := setUp(t, "broker")
 	before := contents(t, deploy)
-	if out, err := exec.CommandContext(t.Context(), filepath.Join(deploy, "setup.sh"), "broker").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if status, said := runSetup(t, deploy, "broker", "COMPOSE_PROJECT_NAME=other"); status != 0 {
+		t.Fatalf("%d\n%s", status, said)
 	}
 	if after := contents(t, deploy); !maps.Equal(before, after) {
 		t.Error("the second run changed what the first had made")
+	}
+	// With another profile it is told that it stays what it is.
+	if status, said := runSetup(t, deploy, "simulator"); status != 1 || !strings.Contains(said, "not for simulator") || !strings.Contains(said, "COMPOSE_PROFILES=broker") {
+		t.Errorf("another profile: %d\n%s", status, said)
+	}
+	if after := contents(t, deploy); !maps.Equal(before, after) {
+		t.Error("the run with another profile changed what the first had made")
 	}
 	info, err := os.Stat(filepath.Join(deploy, "secrets"))
 	if err != nil || info.Mode().Perm() != 0o700 {
@@ -271,6 +298,53 @@ func TestSetupKeepsWhatIsThere(t *testing.T) {
 		if !slices.Contains(ignored, "/deploy/"+name) {
 			t.Errorf("git does not ignore deploy/%s", name)
 		}
+	}
+}
+
+// Two folders on one machine have names and ports of their own: by default what one folder wants, and told before anything is made.
+func TestComposeKeepsFoldersApart(t *testing.T) {
+	published := func(p *types.Project) (ports []string) {
+		for _, s := range p.Services {
+			for _, port := range s.Ports {
+				ports = append(ports, port.Published)
+			}
+		}
+		return ports
+	}
+	for profile, port := range map[string]string{"broker": "8000", "simulator": "8001"} {
+		p := project(t, setUp(t, profile))
+		if ports := published(p); p.Name != "closeout" || !slices.Equal(ports, []string{port}) {
+			t.Errorf("%s is called %s, at ports %q", profile, p.Name, ports)
+		}
+	}
+	first := "/srv/closeout/deploy"
+	docker := "PATH=" + fakePath(t, "docker", `[[ "$*" == *"label=com.docker.compose.project=closeout "* ]] && echo `+first+` || true`)
+	deploy := freshDeploy(t)
+	status, said := runSetup(t, deploy, "broker", docker)
+	if _, err := os.Stat(filepath.Join(deploy, ".env")); status != 1 || !strings.Contains(said, first) || err == nil {
+		t.Errorf("beside another of that name: %d, .env: %v\n%s", status, err, said)
+	}
+	if status, said := runSetup(t, deploy, "broker", docker, "COMPOSE_PROJECT_NAME=closeout-live", "CLOSEOUT_PORT=8002"); status != 0 {
+		t.Fatalf("%d\n%s", status, said)
+	}
+	if p := project(t, deploy); p.Name != "closeout-live" || !slices.Equal(published(p), []string{"8002"}) {
+		t.Errorf("the second one is called %s, at ports %q", p.Name, published(p))
+	}
+}
+
+// The number of workers stands in .env, so that the next up leaves it.
+func TestComposeStartsAsManyWorkersAsEnvSays(t *testing.T) {
+	deploy := setUp(t, "broker")
+	path := filepath.Join(deploy, ".env")
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(text), "CLOSEOUT_WORKERS=2\n") != 1 {
+		t.Fatalf("%s, %v", text, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "CLOSEOUT_WORKERS=2", "CLOSEOUT_WORKERS=4", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := project(t, deploy).Services["worker"]; n.GetScale() != 4 {
+		t.Errorf("it starts %d workers, want four", n.GetScale())
 	}
 }
 

@@ -41,6 +41,10 @@ func TestBrokenECSIsSeen(t *testing.T) {
 		{"services", "{Name: CLOSEOUT_LOG_FORMAT, Value: json}", "{Name: CLOSEOUT_ALPACA_SECRET, Value: hunter2}", "is a secret and stands in clear"},
 		{"services", `ValueFrom: !Sub "${Settings}:CLOSEOUT_ALPACA_SECRET::"`, `ValueFrom: !Sub "${Settings}:CLOSEOUT_ALPACA_KEY::"`, "CLOSEOUT_ALPACA_SECRET comes from"},
 		{"once", "{Name: CLOSEOUT_REDIS_URL,", "{Name: CLOSEOUT_LOG_LEVEL,", "CLOSEOUT_LOG_LEVEL is no secret"},
+		{"once", "{Name: CLOSEOUT_ACCOUNT_STATUS, Value: !Ref AccountStatus}", "{Name: CLOSEOUT_LOG_LEVEL, Value: !Ref AccountStatus}", "once/Once: has no CLOSEOUT_ACCOUNT_STATUS"},
+		{"once", "- {Name: CLOSEOUT_LEGACY_REDIS_URL, ValueFrom: !Ref EarlierRedis}", "- !Ref AWS::NoValue", "or the import does not"},
+		{"once", "FromPort: !Ref EarlierRedisPort,", "FromPort: 1,", "the import, out"},
+		{"once", "${Tasks},${EarlierRedisGroup}", "${Tasks}", "is started by"},
 		{"base", `AuthToken: !Sub "{{resolve:secretsmanager:${RedisPassword}}}"`, "AuthToken: hunter2hunter2hunter2", "a password stands in the template"},
 		{"base", `SecretString: !Sub "rediss://:{{resolve:secretsmanager:${RedisPassword}}}@`, `SecretString: !Sub "rediss://:hunter2@`, "its value stands in the template"},
 
@@ -50,7 +54,7 @@ func TestBrokenECSIsSeen(t *testing.T) {
 		{"services", "Rollback: true", "Rollback: false", "fail and stay"},
 		{"services", "MinimumHealthyPercent: 100", "MinimumHealthyPercent: 0", "may leave a gap"},
 		{"services", "ServiceName: closeout-worker", "ServiceName: worker", "the services are"},
-		{"services", "DesiredCount: 2", "DesiredCount: 1", "there is one server"},
+		{"services", "DesiredCount: !Ref ServerCount", "DesiredCount: 1", "there is one server"},
 		{"services", "TaskDefinition: !Ref WorkerTask", "TaskDefinition: !Ref WorkerTask\n      DesiredCount: 2", "set the number of workers back"},
 		{"once", "assignPublicIp=DISABLED", "assignPublicIp=ENABLED", "is started by"},
 

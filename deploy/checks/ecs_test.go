@@ -16,6 +16,8 @@ var ecsTemplates = []string{"base", "once", "services", "watch"}
 const (
 	ecsImage    = "123456789012.dkr.ecr.us-east-1.amazonaws.com/closeout:1.2.3"
 	ecsSettings = "arn:aws:secretsmanager:us-east-1:123456789012:secret:closeout-AbCdEf"
+	ecsStatus   = "table=user_onboarding key=alpaca_account_id column=status"
+	ecsEarlier  = "arn:aws:secretsmanager:us-east-1:123456789012:secret:earlier-AbCdEf"
 )
 
 // ecsWays are two ways to give the parameters: as little as will do, and everything.
@@ -28,8 +30,8 @@ var ecsWays = map[string]map[string]map[string]any{
 	},
 	"everything": {
 		"base":     {"Environment": "live", "VpcId": "vpc-1", "PrivateSubnets": "private-a,private-b", "DatabaseUrlSecret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:supabase-AbCdEf", "DatabasePort": 6543},
-		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "CallsPerMinute": 1000},
-		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "0.0.0.0/0", "MailFrom": "Firm <noreply@firm.example>", "MailPort": 465, "OidcIssuer": "https://id.firm.example", "OidcClientId": "closeout", "OidcOperators": "ops"},
+		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "CallsPerMinute": 1000, "AccountStatus": ecsStatus, "EarlierRedis": ecsEarlier, "EarlierRedisPort": 6380},
+		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "0.0.0.0/0", "MailFrom": "Firm <noreply@firm.example>", "MailPort": 465, "OidcIssuer": "https://id.firm.example", "OidcClientId": "closeout", "OidcOperators": "ops", "AccountStatus": ecsStatus},
 		"watch":    {"Base": "closeout-sandbox", "AlarmTopic": "arn:aws:sns:us-east-1:123456789012:page"},
 	},
 }
@@ -198,25 +200,37 @@ func ecsTasks(t *testing.T, e *ecs, _ map[string]map[string]any) {
 }
 
 // Every variable is a setting of the program, and secret ones come as secrets.
-func ecsSettingsExist(t *testing.T, e *ecs, _ map[string]map[string]any) {
+func ecsSettingsExist(t *testing.T, e *ecs, all map[string]map[string]any) {
 	t.Helper()
 	for _, c := range e.containers() {
-		command := fmt.Sprint(get(c.get("Command"), 0))
-		if command != "server" { // in once.yaml any other command goes in by an override
-			command = "worker"
+		secret := map[string]bool{}
+		reads := []string{"worker"}
+		switch {
+		case c.at == "once/Once": // any other command goes in by an override
+			reads = append(reads, "importLegacy")
+		case get(c.get("Command"), 0) == "server":
+			reads = []string{"server"}
 		}
-		secret := settings(t, command)
+		for _, command := range reads {
+			maps.Copy(secret, settings(t, command))
+		}
+		var clear []string
 		for _, v := range listed(c.get("Environment")) {
 			name := fmt.Sprint(get(v, "Name"))
 			is, known := secret[name]
-			e.want(known, "%s: closeout %s has no setting %s", c.at, command, name)
+			e.want(known, "%s: closeout %s has no setting %s", c.at, reads[0], name)
 			e.want(!is, "%s: %s is a secret and stands in clear", c.at, name)
+			clear = append(clear, name)
+		}
+		// What decides which rows of whose a process touches is the same everywhere.
+		for _, name := range []string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "CLOSEOUT_ACCOUNT_STATUS"} {
+			e.want(slices.Contains(clear, name), "%s: has no %s", c.at, name)
 		}
 		var given []string
 		for _, v := range listed(c.get("Secrets")) {
 			name := fmt.Sprint(get(v, "Name"))
 			is, known := secret[name]
-			e.want(known, "%s: closeout %s has no setting %s", c.at, command, name)
+			e.want(known, "%s: closeout %s has no setting %s", c.at, reads[0], name)
 			e.want(is, "%s: %s is no secret", c.at, name)
 			from := fmt.Sprint(get(v, "ValueFrom"))
 			e.want(!strings.HasPrefix(from, ecsSettings) || from == ecsSettings+":"+name+"::", "%s: %s comes from %s", c.at, name, from)
@@ -225,6 +239,8 @@ func ecsSettingsExist(t *testing.T, e *ecs, _ map[string]map[string]any) {
 		for _, name := range []string{"CLOSEOUT_DATABASE_URL", "CLOSEOUT_REDIS_URL", "CLOSEOUT_ALPACA_KEY", "CLOSEOUT_ALPACA_SECRET"} {
 			e.want(slices.Contains(given, name), "%s: has no %s", c.at, name)
 		}
+		imports := c.at == "once/Once" && all["once"]["EarlierRedis"] != nil
+		e.want(slices.Contains(given, "CLOSEOUT_LEGACY_REDIS_URL") == imports, "%s: knows the earlier system's Redis, or the import does not", c.at)
 	}
 	// What is generated stands in no template, and what is made of it is put together by CloudFormation.
 	for _, r := range e.all("AWS::SecretsManager::Secret") {
@@ -237,7 +253,7 @@ func ecsSettingsExist(t *testing.T, e *ecs, _ map[string]map[string]any) {
 }
 
 // Services stand in private subnets, roll without a gap and back by themselves.
-func ecsServices(_ *testing.T, e *ecs, _ map[string]map[string]any) {
+func ecsServices(_ *testing.T, e *ecs, given map[string]map[string]any) {
 	names := []string{}
 	for _, s := range e.all("AWS::ECS::Service") {
 		names = append(names, fmt.Sprint(s.get("ServiceName")))
@@ -255,6 +271,11 @@ func ecsServices(_ *testing.T, e *ecs, _ map[string]map[string]any) {
 	e.want(e.one("services/Worker").get("DesiredCount") == nil, "each update would set the number of workers back")
 	servers, _ := e.one("services/Server").get("DesiredCount").(float64)
 	e.want(servers >= 2, "there is one server")
-	run := fmt.Sprint(e.stacks["once"].outputs["Run"])
-	e.want(strings.HasSuffix(run, "--cluster base/Cluster --task-definition once/Once --launch-type FARGATE --network-configuration 'awsvpcConfiguration={subnets=[private-a,private-b],securityGroups=[base/Tasks],assignPublicIp=DISABLED}'"), "the task that runs once is started by %s", run)
+	run, groups := fmt.Sprint(e.stacks["once"].outputs["Run"]), "base/Tasks"
+	if given["once"]["EarlierRedis"] != nil {
+		groups += ",once/EarlierRedisGroup"
+		out := e.rules("Egress", "DestinationSecurityGroupId", "once/EarlierRedisGroup")
+		e.want(slices.Equal(out, []string{"6380 0.0.0.0/0"}), "the import, out: %q", out)
+	}
+	e.want(strings.HasSuffix(run, "--cluster base/Cluster --task-definition once/Once --launch-type FARGATE --network-configuration 'awsvpcConfiguration={subnets=[private-a,private-b],securityGroups=["+groups+"],assignPublicIp=DISABLED}'"), "the task that runs once is started by %s", run)
 }

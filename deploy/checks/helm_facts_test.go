@@ -48,6 +48,15 @@ func wrongIn(t *testing.T, docs []string) (wrong []string) {
 				say("the account's token is mounted")
 			}
 		case *batch.Job:
+			if d.Labels["app.kubernetes.io/component"] == "once" {
+				if d.Annotations["helm.sh/hook"] != "test" || len(d.Annotations) != 1 {
+					say("the command that runs once runs at an install too")
+				}
+				if d.Spec.BackoffLimit == nil || *d.Spec.BackoffLimit != 0 || d.Spec.Template.Spec.RestartPolicy != core.RestartPolicyNever {
+					say("the command that runs once is carried out again by itself")
+				}
+				continue
+			}
 			hooks = append(hooks, d.Annotations["helm.sh/hook"])
 			accounts = append(accounts, d.Spec.Template.Spec.ServiceAccountName)
 			if d.Spec.Template.Spec.RestartPolicy != core.RestartPolicyNever {
@@ -126,7 +135,7 @@ func wrongPod(t *testing.T, p core.PodSpec) (wrong []string) {
 		}
 		for what, probe := range map[string]*core.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 			if len(c.Ports) == 0 {
-				continue // the migration
+				continue // the migration, and what runs once
 			}
 			say(probe == nil || probe.HTTPGet == nil || !ports[probe.HTTPGet.Port.String()], "there is no "+what+" probe, or no such port")
 			if probe != nil && probe.HTTPGet != nil && what != "readiness" {
@@ -214,6 +223,7 @@ func TestHelmKeepsItsPromises(t *testing.T) {
 func TestHelmBrokenPromisesAreSeen(t *testing.T) {
 	docs := rendered(t, "full", "autoscaling: {selector: 'job=\"closeout\"'}")
 	plain := rendered(t, "least", "")
+	once := rendered(t, "least", "once: {command: [monitor, stats]}")
 	for _, c := range []struct {
 		docs                     []string
 		kind, right, wrong, want string
@@ -236,6 +246,9 @@ func TestHelmBrokenPromisesAreSeen(t *testing.T) {
 		{plain, "Deployment/worker", "closeout:v1.2.3", "closeout:latest", "may be any"},
 		{docs, "Job/migrate", "pre-install,pre-upgrade", "post-install", "does not come before"},
 		{docs, "Job/migrate", "restartPolicy: Never", "restartPolicy: Never\n      serviceAccountName: closeout", "before its account"},
+		{once, "Job/once", "hook: test", "hook: post-upgrade", "at an install too"},
+		{once, "Job/once", "backoffLimit: 0", "backoffLimit: 1", "again by itself"},
+		{once, "Job/once", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "once: its root can be written"},
 		{docs, "ServiceAccount/", "automountServiceAccountToken: false", "automountServiceAccountToken: true", "account's token"},
 		{docs, "ScaledObject/worker", "minReplicaCount: 2", "minReplicaCount: 0", "the last worker"},
 		{docs, "ScaledObject/worker", "minReplicaCount: 2", "minReplicaCount: 2\n  idleReplicaCount: 0", "the last worker"},

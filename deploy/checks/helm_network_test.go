@@ -102,13 +102,26 @@ func TestHelmNetworkPolicies(t *testing.T) {
 		{least, "worker", true, private, 6379, true},
 		{least, "worker", true, private, 5432, true},
 		{least, "worker", true, redis, 6379, true},
+		{least, "worker", true, redis, 26379, true},  // a Sentinel
+		{least, "server", true, private, 6543, true}, // a pooler
+		{least, "migrate", true, private, 6543, true},
+		{least, "migrate", true, private, 26379, false},
+		{rendered(t, "least", "networkPolicy: {postgres: {to: [{ipBlock: {cidr: 0.0.0.0/0}}]}}"), "migrate", true, public, 6543, true},
 		{least, "worker", true, private, 443, false}, // Kubernetes's API
 		{least, "worker", true, somebody{addr: "fd00::1"}, 443, false},
 		{least, "worker", true, metadata, 443, false},
 		{least, "worker", true, metadata, 80, false},
 		{least, "worker", true, stranger, 443, false},
 		{letters, "worker", true, public, 587, true},
+		{letters, "worker", true, public, 465, true},
+		{letters, "worker", true, private, 25, true},
 		{letters, "server", true, public, 587, false},
+		{letters, "once", true, public, 587, false},
+		{least, "once", true, public, 443, true},
+		{least, "once", true, private, 5432, true},
+		{least, "once", true, private, 6379, true},
+		{least, "once", true, metadata, 80, false},
+		{full, "once", true, somebody{namespace: "tracing"}, 4318, true},
 		{least, "server", true, public, 443, true},
 		{least, "server", true, private, 5432, true},
 		{least, "migrate", true, private, 5432, true},
@@ -134,6 +147,7 @@ func TestHelmNetworkPolicies(t *testing.T) {
 		{full, "server", false, somebody{namespace: "backend"}, 8000, false},
 		{full, "worker", false, backend, 8080, false},
 		{least, "migrate", false, prometheus, 8080, false},
+		{least, "once", false, prometheus, 8080, false},
 		{rendered(t, "least", "networkPolicy: {prometheus: []}"), "worker", false, prometheus, 8080, false},
 	} {
 		out, in := allowed(t, c.docs, c.component)

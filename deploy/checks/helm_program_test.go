@@ -36,6 +36,7 @@ func TestHelmSettingsAreTheProgram(t *testing.T) {
 	known := map[string]bool{} // of either process: all are given the same settings, and read what is theirs
 	maps.Copy(known, settings(t, "server"))
 	maps.Copy(known, settings(t, "worker"))
+	maps.Copy(known, settings(t, "importLegacy"))
 	schema := string(read(t, "deploy/helm/closeout/values.schema.json"))
 	byChart := []string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ACCOUNT_STATUS", "CLOSEOUT_DAY"} // of the last it sets none
 	for name := range known {
@@ -53,7 +54,7 @@ func TestHelmSettingsAreTheProgram(t *testing.T) {
 	for name, value := range map[string]string{
 		"CLOSEOUT_DATABASE_URL": "postgres://closeout:p@127.0.0.1:1/closeout?connect_timeout=1", "CLOSEOUT_REDIS_URL": "redis://127.0.0.1:1/0",
 		"CLOSEOUT_ALPACA_KEY": "key", "CLOSEOUT_ALPACA_SECRET": "secret", "CLOSEOUT_API_KEYS": "backend=" + strings.Repeat("s", 40), "CLOSEOUT_OIDC_CLIENT_SECRET": "secret",
-		"CLOSEOUT_SMTP_URL": "smtp://u:p@127.0.0.1:1",
+		"CLOSEOUT_SMTP_URL": "smtp://u:p@127.0.0.1:1", "CLOSEOUT_LEGACY_REDIS_URL": "redis://127.0.0.1:2/0",
 	} {
 		if err := os.WriteFile(filepath.Join(secrets, name), []byte(value+"\n"), 0o400); err != nil {
 			t.Fatal(err)
@@ -85,6 +86,12 @@ func TestHelmSettingsAreTheProgram(t *testing.T) {
 			if status, said := start(docs, component); status != 1 || strings.Contains(said, "settings") || !strings.Contains(said, "127.0.0.1") {
 				t.Errorf("%s of %s ends with %d: %s", component, name, status, said)
 			}
+		}
+	}
+	for _, command := range []string{"[ledger, reconcile]", "[import, legacy, --dry-run]", "[monitor, stats]"} {
+		docs := rendered(t, "least", "{once: {command: "+command+"}, secret: {optional: [CLOSEOUT_LEGACY_REDIS_URL]}}")
+		if status, said := start(docs, "once"); status != 1 || strings.Contains(said, "settings") || !strings.Contains(said, "127.0.0.1") {
+			t.Errorf("%s, once, ends with %d: %s", command, status, said)
 		}
 	}
 	if status, said := start(rendered(t, "least", ""), "worker", "CLOSEOUT_ENVIRONMENT=live"); status != 2 || !strings.Contains(said, "CLOSEOUT_ALPACA_URL") {

@@ -145,6 +145,7 @@ var combinations = map[string]string{
 	"the default account": "serviceAccount: {create: false}",
 	"one of each":         "{server: {replicas: 1}, worker: {replicas: 1}}",
 	"rules alone":         "prometheusRule: {enabled: true}",
+	"a command":           "{once: {command: [ledger, reconcile, --apply, --reason, 'restored to 14:05: disk of db1'], by: anna}, secret: {optional: [CLOSEOUT_LEGACY_REDIS_URL]}}",
 	"clear":               "settings: {CLOSEOUT_PLAINTEXT: \"redis,postgres\"}",
 }
 

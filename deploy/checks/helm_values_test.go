@@ -52,6 +52,7 @@ func TestHelmRefusesWrongValues(t *testing.T) {
 		{"networkPolicy: {dns: []}", "'/networkPolicy/dns'"},
 		{"podMonitor: {interval: often}", "'/podMonitor/interval'"},
 		{"prometheusRule: {runbook: docs}", "'/prometheusRule/runbook'"},
+		{"once: {command: monitor stats}", "'/once/command': got string, want array"},
 		{"replicas: 3", "additional properties 'replicas' not allowed"},
 	} {
 		_, err := renderChart(t, chartValues(t, "least", c.more), false)

@@ -327,8 +327,14 @@ func broker(t *testing.T, image string) {
 	case <-time.After(patience):
 		t.Error("the broker was never asked: its certificate was not believed by the image's authorities")
 	}
-	for _, c := range []*container{server, one, two} {
-		c.stops()
+	server.run("keys", "create", "before")
+	e.restores(one, func() { server.run("keys", "create", "after") }, func() {
+		for _, c := range []*container{server, one, two} {
+			c.stops()
+		}
+	})
+	if keys := server.run("keys", "list"); !strings.Contains(keys, "before") || strings.Contains(keys, "after") {
+		t.Errorf("after the restore there are the keys %s", keys)
 	}
 	if said := server.said.String() + one.said.String(); !strings.Contains(said, "are not encrypted, as CLOSEOUT_PLAINTEXT allows") {
 		t.Error("no process says that the stores' connections are in clear")

@@ -147,10 +147,10 @@ func (s *shelf) command(ctx context.Context, id string, decide Decide) (closure.
 	return r.Closure, nil
 }
 
-func (s *shelf) Record(_ context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
+func (s *shelf) Record(_ context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	r := s.rows[i.ClosureID]
 	r.events = append(r.events, ev)
-	return i, r.learn(closure.IntentSending, i)
+	return r.Closure, i, r.learn(closure.IntentSending, i)
 }
 
 func (s *shelf) Save(_ context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {

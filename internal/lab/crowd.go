@@ -206,7 +206,7 @@ func (s crowded) Claim(ctx context.Context, c closure.Closure, ch closure.Change
 	return s.c.shelf.Claim(ctx, c, ch, send, ev)
 }
 
-func (s crowded) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
+func (s crowded) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	return s.c.shelf.Record(ctx, i, ev)

@@ -128,11 +128,11 @@ func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change,
 	return next, is, err
 }
 
-func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
+func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	s.l.point(s.p, "before record")
-	out, err := s.Ledger.Record(ctx, i, ev)
+	row, out, err := s.Ledger.Record(ctx, i, ev)
 	s.l.point(s.p, "after record")
-	return out, err
+	return row, out, err
 }
 
 func (s points) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {

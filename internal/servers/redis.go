@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,8 @@ type Redis struct {
 	*process
 	Addr string // host:port
 	URL  string // redis://…
+
+	password string
 }
 
 // StartRedis starts a redis-server, which ends with the test. Further settings are given as redis-server takes them,
@@ -33,13 +36,16 @@ func StartRedis(tb testing.TB, settings ...string) *Redis {
 func startRedis(tb testing.TB, settings func(port int) []string) *Redis {
 	tb.Helper()
 	program := redisServer(tb)
-	dir := folder(tb, nil)
+	dir, password := folder(tb, nil), ""
 	p, port := begin(tb, func(port int) *process {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		args := append([]string{
 			"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir, "--daemonize", "no", "--save", "",
 			"--appendonly", "yes", "--maxmemory-policy", "noeviction",
 		}, settings(port)...)
+		if i := slices.Index(args, "--requirepass"); i >= 0 {
+			password = args[i+1]
+		}
 		return &process{
 			tb: tb, name: "redis-server", quit: syscall.SIGTERM,
 			make: func() *exec.Cmd {
@@ -47,11 +53,11 @@ func startRedis(tb testing.TB, settings func(port int) []string) *Redis {
 				endWithParent(cmd)
 				return cmd
 			},
-			ready: func(ctx context.Context) error { return pong(ctx, addr) },
+			ready: func(ctx context.Context) error { return pong(ctx, addr, password) },
 		}
 	})
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	return &Redis{process: p, Addr: addr, URL: "redis://" + addr + "/0"}
+	return &Redis{process: p, Addr: addr, URL: "redis://" + addr + "/0", password: password}
 }
 
 func redisServer(tb testing.TB) string {
@@ -65,8 +71,8 @@ func redisServer(tb testing.TB) string {
 }
 
 // pong says whether a server is up and has loaded its data.
-func pong(ctx context.Context, addr string) error {
-	said, err := ask(ctx, addr, "PING")
+func pong(ctx context.Context, addr, password string) error {
+	said, err := askWith(ctx, addr, password, "PING")
 	if err == nil && said != "PONG" {
 		err = errors.New(said)
 	}
@@ -76,6 +82,11 @@ func pong(ctx context.Context, addr string) error {
 // ask says one thing to a Redis by hand, so that this package rests on no client, and returns its answer, a list's parts one
 // on each line.
 func ask(ctx context.Context, addr, command string) (string, error) {
+	return askWith(ctx, addr, "", command)
+}
+
+// askWith is ask of a Redis that wants a password.
+func askWith(ctx context.Context, addr, password, command string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return "", err
@@ -84,10 +95,24 @@ func ask(ctx context.Context, addr, command string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprint(conn, command+"\r\n"); err != nil {
-		return "", err
+	return say(conn, bufio.NewReader(conn), password, command)
+}
+
+// say says one thing on a connection, after the password if there is one.
+func say(conn io.Writer, heard *bufio.Reader, password, command string) (said string, err error) {
+	commands := []string{command}
+	if password != "" {
+		commands = []string{"AUTH " + password, command}
 	}
-	return answer(bufio.NewReader(conn))
+	for _, c := range commands {
+		if _, err = fmt.Fprint(conn, c+"\r\n"); err == nil {
+			said, err = answer(heard)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return said, nil
 }
 
 // answer reads one answer of RESP 2.

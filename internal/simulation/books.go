@@ -97,14 +97,19 @@ func (b books) Claim(ctx context.Context, c closure.Closure, ch closure.Change, 
 	return out.c, shifted(out.is, -b.p.off), err
 }
 
-func (b books) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Intent, error) {
-	return commit(b.p, "record", i, func() (closure.Intent, error) {
-		out, err := b.Ledger.Record(context.WithoutCancel(ctx), shift(i, b.p.off), ev)
+func (b books) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+	type recorded struct {
+		c closure.Closure
+		i closure.Intent
+	}
+	out, err := commit(b.p, "record", recorded{i: i}, func() (recorded, error) {
+		row, out, err := b.Ledger.Record(context.WithoutCancel(ctx), shift(i, b.p.off), ev)
 		if err == nil {
 			b.p.l.noteAnswer(i, out, ev)
 		}
-		return shift(out, -b.p.off), err
+		return recorded{row, shift(out, -b.p.off)}, err
 	})
+	return out.c, out.i, err
 }
 
 func (b books) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {

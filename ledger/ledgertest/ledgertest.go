@@ -201,7 +201,7 @@ func (b *bench) claim(c closure.Closure, send ...closure.Intent) (closure.Closur
 // record writes an answer that must be taken, and returns what the ledger then says of it.
 func (b *bench) record(i closure.Intent) closure.Intent {
 	b.Helper()
-	out, err := b.l.Record(b.Context(), i, answer())
+	_, out, err := b.l.Record(b.Context(), i, answer())
 	if err != nil {
 		b.Fatal(err)
 	}

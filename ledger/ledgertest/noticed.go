@@ -85,6 +85,32 @@ var noticed = map[string]func(*bench){
 		}
 	},
 
+	// What waits for an earlier letter of its closure stands first among all that is due, and may be more than is looked at at once.
+	"ManyLettersThatWaitHoldBackNobodyElses": func(b *bench) {
+		const closures = 45 // more than two pages of letters
+		first := map[string]ledger.Notice{}
+		for n := range closures {
+			b.look(b.create(account(n)), closure.Done("paid out"))
+			for len(first) <= n { // those before it wait already
+				l := b.lease(time.Hour)
+				first[l.ClosureID] = l
+			}
+		}
+		b.none()
+		other := b.create("another")
+		if n := b.lease(time.Hour); n.ClosureID != other.ID {
+			b.Fatalf("%+v", n)
+		}
+		b.none()
+		for _, n := range first { // the mail server is away: all of it is due later, in its order
+			b.later(n, 2*time.Hour, false)
+		}
+		early := "notices a JOIN notices b ON b.closure_id = a.closure_id AND b.seq > a.seq WHERE b.due_at < a.due_at"
+		if got := b.count(early); got != 0 {
+			b.Errorf("%d letters are due before the one that they wait for", got)
+		}
+	},
+
 	"ALeaseIsHeldByOneUntilItRunsOut": func(b *bench) {
 		b.create("a")
 		first := b.lease(over)

@@ -153,6 +153,19 @@ var saved = map[string]func(*bench){
 		}
 	},
 
+	// The broker's events mark a row without a line in its history.
+	"AMarkThatNoHistoryTellsIsHeededBySaves": func(b *bench) {
+		c := b.create("a")
+		marked, moved, err := b.l.Hasten(b.Context(), "a")
+		if err != nil || moved || marked.WokenAt.IsZero() || marked.Seq != c.Seq {
+			b.Fatalf("%+v, moved %t, %v", marked, moved, err)
+		}
+		next := b.look(c, closure.Wait(time.Hour, closure.Selling, "selling"))
+		if next.DueAt.After(marked.WokenAt.Add(time.Minute)) || !next.WokenAt.IsZero() {
+			b.Errorf("marked at %s, saved at %s, due %s: the wake is lost", marked.WokenAt, next.UpdatedAt, next.DueAt)
+		}
+	},
+
 	// A delivery whose worker was taken for dead may still run beside the next one. Neither moves the row by its error, so
 	// both may write: no error must be lost, or the closure would be retried for longer than it may.
 	"ErrorsOfOverlappingVisitsAreAllCounted": func(b *bench) {

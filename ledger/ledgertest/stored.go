@@ -49,7 +49,7 @@ var stored = map[string]func(*bench){
 			ListDigest: "d", ListSince: odd.Add(1), ExcessSince: odd.Add(2), Excess: "1.23", Allowed: "4.56", CameBack: 7, Forgiven: 8, Paid: "9.10", Worth: "16.17", OnWay: "18.19",
 			Stand:     &closure.Stand{Cash: money("10.11").Decimal, Key: 12, Listed: map[string]string{"t0": "COMPLETE"}, Beside: closure.Fields{"newer": json.RawMessage(`1`)}},
 			ByHand:    []closure.HandPaid{{Amount: money("13.14").Decimal, Reference: "wire 7", Key: 15, Beside: closure.Fields{"newer": json.RawMessage(`"x"`)}}},
-			TakenOver: &closure.TakenOver{At: odd.Add(3).UTC(), Wall: odd.Add(4).UTC(), Told: true},
+			TakenOver: &closure.TakenOver{At: odd.Add(3).UTC(), Wall: odd.Add(4).UTC(), Told: true, Touched: odd.Add(5).UTC()},
 		}
 		at := c.UpdatedAt.Add(time.Minute)
 		step := func(ch closure.Change) {
@@ -276,7 +276,7 @@ var stored = map[string]func(*bench){
 				return closure.Pause(c.UpdatedAt, "ann", "hold it"), nil
 			})
 			_, err6 := live.LeaseNotice(ctx, time.Minute)
-			_, err7 := live.Record(ctx, in(is[0], closure.IntentSent, "t1"), answer())
+			_, _, err7 := live.Record(ctx, in(is[0], closure.IntentSent, "t1"), answer())
 			_, err8 := live.Save(ctx, c, closure.Looked(c.UpdatedAt, closure.Done("done"), closure.Look{}, nil), nil)
 			_, _, err9 := try(ctx, live, c, intent(closure.CancelIntent, "o"))
 			for n, err := range []error{err, err2, err3, err4, err5, err6, err7, err8, err9} {

@@ -30,7 +30,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $of := dict
   "migrate" (list "CLOSEOUT_DATABASE_URL")
   "server" (list "CLOSEOUT_ALPACA_KEY" "CLOSEOUT_ALPACA_SECRET" "CLOSEOUT_DATABASE_URL" "CLOSEOUT_REDIS_URL" "CLOSEOUT_API_KEYS" "CLOSEOUT_OPERATORS" "CLOSEOUT_OIDC_CLIENT_SECRET")
-  "worker" (list "CLOSEOUT_ALPACA_KEY" "CLOSEOUT_ALPACA_SECRET" "CLOSEOUT_DATABASE_URL" "CLOSEOUT_REDIS_URL" "CLOSEOUT_SMTP_URL") -}}
+  "worker" (list "CLOSEOUT_ALPACA_KEY" "CLOSEOUT_ALPACA_SECRET" "CLOSEOUT_DATABASE_URL" "CLOSEOUT_REDIS_URL" "CLOSEOUT_SMTP_URL")
+  "once" (list "CLOSEOUT_ALPACA_KEY" "CLOSEOUT_ALPACA_SECRET" "CLOSEOUT_DATABASE_URL" "CLOSEOUT_REDIS_URL" "CLOSEOUT_LEGACY_REDIS_URL") -}}
 {{- $must := list "CLOSEOUT_ALPACA_KEY" "CLOSEOUT_ALPACA_SECRET" "CLOSEOUT_DATABASE_URL" "CLOSEOUT_REDIS_URL" -}}
 {{- $out := list -}}
 {{- range get $of .component -}}
@@ -99,7 +100,7 @@ readOnlyRootFilesystem: true # nothing is written
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{- /* What the two Deployments' pods share. */ -}}
+{{- /* What the pods share that come after the install. */ -}}
 {{- define "closeout.pod" -}}
 serviceAccountName: {{ include "closeout.serviceAccount" .root }}
 automountServiceAccountToken: false

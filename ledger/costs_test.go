@@ -1,0 +1,149 @@
+package ledger_test
+
+import (
+	"database/sql"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"closeout/closure"
+	"closeout/internal/servers"
+	"closeout/ledger"
+)
+
+// What a visit asks of Postgres, counted exactly: each line is one round trip. (A connection that has not seen a statement yet
+// prepares it, which is another one, once.)
+func TestPostgresRoundTrips(t *testing.T) {
+	t.Parallel()
+	var trips []string
+	l, err := ledger.Open(t.Context(), ledger.Options{
+		URL: servers.StartPostgres(t).Database(t), Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox),
+		Told: func(q string, _ bool) {
+			var words []string
+			for one := range strings.SplitSeq(q, ";\n") {
+				verb, _, _ := strings.Cut(one, " ")
+				_, table, _ := strings.Cut(one, "closeout.")
+				table, _, _ = strings.Cut(table, " ")
+				words = append(words, strings.TrimSpace(verb+" "+table))
+			}
+			trips = append(trips, strings.Join(words, ", "))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	ctx, now := t.Context(), time.Now()
+	var c closure.Closure
+	var is []closure.Intent
+	ask := func(what string, want []string, do func() error) {
+		t.Helper()
+		trips = nil
+		if err := do(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if !slices.Equal(trips, want) {
+			t.Errorf("%s asks\n  %s\nand not\n  %s", what, strings.Join(trips, "\n  "), strings.Join(want, "\n  "))
+		}
+	}
+	save := func(o closure.Outcome, learned ...ledger.Learned) func() error {
+		return func() (err error) {
+			c, err = l.Save(ctx, c, closure.Looked(now, o, closure.Look{}, nil), learned)
+			return err
+		}
+	}
+	wait := closure.Wait(0, closure.Selling, "at the market")
+	ask("an initiate", []string{"BEGIN", "INSERT closures", "INSERT events, INSERT notices", "COMMIT"}, func() (err error) {
+		c, _, err = l.Create(ctx, ledger.Wish{AccountID: "a", RelationshipID: "b", Actor: "key:a"})
+		return err
+	})
+	ask("a visit's beginning", []string{"SELECT closures, SELECT intents"}, func() (err error) {
+		c, is, err = l.Load(ctx, c.ID)
+		return err
+	})
+	ask("a look that found something new", []string{"BEGIN", "UPDATE closures, INSERT events", "COMMIT"}, save(wait))
+	ask("a look that found nothing new", []string{"UPDATE closures"}, save(wait))
+	ask("a claim", []string{
+		"BEGIN", "SELECT, SELECT holds, SELECT closures, SELECT intents", "UPDATE closures, INSERT events, INSERT intents", "COMMIT",
+	}, func() (err error) {
+		c, is, err = l.Claim(ctx, c, closure.Claimed(now, now, "pay out", true), []closure.Intent{{Kind: closure.TransferIntent, BankingDay: "2026-11-18", ClaimedAt: now, Deadline: now}}, closure.Event{Kind: "claim", At: now})
+		return err
+	})
+	ask("an answer", []string{"BEGIN", "SELECT closures, SELECT intents", "UPDATE intents, UPDATE closures, INSERT events", "COMMIT"}, func() (err error) {
+		is[0].State, is[0].BrokerID = closure.IntentSent, "t1"
+		row, i, err := l.Record(ctx, is[0], closure.Event{Kind: "answer", At: now})
+		is[0], c.Seq, c.HeadHash = i, row.Seq, row.HeadHash
+		return err
+	})
+	done := is[0]
+	done.Finished = "COMPLETE"
+	ask("the save behind an instruction", []string{"BEGIN", "UPDATE closures, INSERT events, UPDATE intents", "COMMIT"},
+		save(closure.Wait(0, closure.TransferPending, "on its way"), ledger.Learned{Was: is[0].State, Intent: done}))
+	ask("the end", []string{"BEGIN", "UPDATE closures, INSERT events, INSERT notices", "COMMIT"}, save(closure.Done("paid out")))
+	ask("a letter", []string{"UPDATE notices", "UPDATE notices"}, func() error {
+		n, err := l.LeaseNotice(ctx, time.Minute)
+		if err != nil {
+			return err
+		}
+		return l.NoticeSent(ctx, n)
+	})
+}
+
+// One letter is leased by looking at few of those that are due, however many there are and however little the planner knows yet:
+// read letter by letter, all of them cost their square.
+func TestPostgresLeasesALetterWithoutReadingAll(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	url := pg.Database(t)
+	l, err := open(t, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := pg.Open(t, url+"&search_path=closeout")
+	mustExec(t, db, "ALTER TABLE notices SET (autovacuum_enabled = off)", "ALTER TABLE closures SET (autovacuum_enabled = off)")
+	const closures = 400
+	for n := range closures {
+		c, _, err := l.Create(t.Context(), ledger.Wish{AccountID: "a" + strconv.Itoa(n), RelationshipID: "b", Actor: "key:a"})
+		if err == nil {
+			_, err = l.Save(t.Context(), c, closure.Looked(c.UpdatedAt, closure.Done("paid out"), closure.Look{}, nil), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for known, done := range map[string][]string{
+		"nothing":                 nil,
+		"that all have been sent": {"UPDATE notices SET state = 'sent'", "ANALYZE", "UPDATE notices SET state = 'due'"},
+		"all":                     {"ANALYZE"},
+	} {
+		mustExec(t, db, done...)
+		plan := explained(t, db, l)
+		if strings.Count(plan, "notices_due") != 1 || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("a planner that knows %s goes along all letters that are due more than once, or along all letters\n%s", known, plan)
+		}
+	}
+}
+
+func explained(t *testing.T, db *sql.DB, l *ledger.Ledger) string {
+	t.Helper()
+	q, args := l.LeaseQuery()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN "+q, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan.WriteString(line + "\n")
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan.String()
+}
