@@ -87,6 +87,9 @@ func (v *Visit) Do(ctx context.Context, what string, effects ...Effect) ([]closu
 			return nil, err
 		}
 	}
+	if forgotten != nil { // no phase decides upon what was not sent: this wait counts as nothing, however long it lasts
+		return nil, &notNowError{closure.Outage(min(outagePause, v.Policy.Polls[v.Closure.Phase]), "nothing is sent while Redis can't remember what is; trying again")}
+	}
 	return out, nil
 }
 
@@ -234,7 +237,9 @@ func (v *Visit) record(ctx context.Context, i closure.Intent, kind, text string)
 	if err != nil {
 		return i, fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}
-	v.Closure.Seq, v.Closure.HeadHash = row.Seq, row.HeadHash // the visit's own save goes on behind its own answer
+	if row.Version == v.Closure.Version && row.Token == v.Closure.Token && row.State == v.Closure.State {
+		v.Closure = row // the visit's save goes on behind its own answer, and upon whatever was noted beside it
+	}
 	v.replace(out)
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -37,6 +38,30 @@ func TestWhatRedisCantRememberIsNotSent(t *testing.T) {
 			if slices.Contains(events, bad) {
 				t.Errorf("it left %q\n%s", bad, l.History(c.ID))
 			}
+		}
+	})
+}
+
+// What remembers claims is away for hours while queue and ledger are there, as a shard of a cluster may be: nothing is sent, the
+// closure waits however long that lasts, and each instruction is carried out once in the end.
+func TestAClosureWaitsWhileNothingIsRemembered(t *testing.T) {
+	t.Parallel()
+	bench(t, lab.Options{}, func(l *lab.Lab) {
+		spec := threeStocks()
+		spec.Orders = []sim.OrderSpec{{Symbol: "AAPL", Qty: d("1")}}
+		away := map[string]bool{}
+		l.AfterClaim = func(what string) {
+			if kind, _, _ := strings.Cut(what, " "); !away[kind] {
+				away[kind] = true
+				l.Forgets = errors.New("away")
+				time.AfterFunc(5*time.Hour, func() { l.Forgets = nil })
+			}
+		}
+		c := l.Open(spec)
+		c = l.Ends(c.ID, month)
+		wants(l, c, closure.Closed, "", "7048.48")
+		if len(away) != 4 {
+			t.Errorf("it was away at %v", away)
 		}
 	})
 }

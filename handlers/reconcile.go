@@ -123,7 +123,7 @@ func (r *Reconciler) Accept(ctx context.Context, id string, failure error) (out 
 // refuses the key, and what a newer version must deal with are to be mended first, and then there may be no failure.
 func Lasting(failure error) bool {
 	e, answered := errors.AsType[*alpaca.Error](failure)
-	return !alpaca.Unavailable(failure) && !errors.Is(failure, closure.ErrNewer) && !errors.Is(failure, context.Canceled) &&
+	return !errors.Is(failure, ErrNotCounted) && !alpaca.Unavailable(failure) && !errors.Is(failure, closure.ErrNewer) && !errors.Is(failure, context.Canceled) &&
 		(!answered || e.Status != http401)
 }
 
@@ -132,7 +132,7 @@ const http401 = 401
 func (r *Reconciler) reconcile(ctx context.Context, id string, take bool) (out Reconciled, err error) {
 	c, intents, err := r.Ledger.Load(ctx, id)
 	if err != nil {
-		return out, err
+		return out, fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}
 	since := c.CreatedAt.Add(-reconcileMargin)
 	if r.Budget != nil {

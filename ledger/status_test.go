@@ -56,6 +56,9 @@ func newApp(t *testing.T, pg *servers.Postgres, role string) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := l.Pool().InUse; n != 0 {
+		t.Errorf("%d connections are held by nobody", n)
+	}
 	return &app{t, db, l}
 }
 

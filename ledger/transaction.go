@@ -211,7 +211,7 @@ func reads(ctx context.Context, on queryer, conn *sql.Conn, sqlite bool, told fu
 
 // carryOut asks SQLite.
 func (r read) carryOut(ctx context.Context, on queryer) error {
-	ctx, span := begin(ctx, r.q, true)
+	ctx, span := begin(ctx, strings.TrimSuffix(r.q, forUpdate), true)
 	rows, err := on.QueryContext(ctx, text(r.q, true), r.args...)
 	end(span, err)
 	if err != nil {
@@ -250,15 +250,21 @@ func together(ctx context.Context, conn *sql.Conn, told func(string, bool), alon
 	q := strings.Join(texts, ";\n")
 	tell(told, q, alone)
 	ctx, span := begin(ctx, q, false)
-	err := conn.Raw(func(driver any) error {
+	var crash any
+	err := conn.Raw(func(driver any) (err error) {
 		answers := driver.(*stdlib.Conn).Conn().SendBatch(ctx, b) //nolint:forcetypeassert // openPostgres opens no other
-		err := answered(answers)
-		if err2 := answers.Close(); err == nil {
-			err = err2
-		}
-		return err
+		defer func() {
+			crash = recover() // Raw would close the connection then, and wait for the transaction's end, for ever
+			if err2 := answers.Close(); err == nil {
+				err = err2
+			}
+		}()
+		return answered(answers)
 	})
 	end(span, err)
+	if crash != nil {
+		panic(crash)
+	}
 	return err
 }
 

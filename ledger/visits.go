@@ -95,10 +95,10 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 			out = now
 			return l.append(ctx, tx, &c, &ev)
 		}
-		if err := tx.later(ctx, updateIntent(now.State, out)); err != nil {
+		if err := l.append(ctx, tx, &c, &ev); err != nil { // the row, its event, the intents: everybody writes in this order
 			return err
 		}
-		return l.append(ctx, tx, &c, &ev)
+		return tx.later(ctx, updateIntent(now.State, out))
 	})
 	if err != nil {
 		return c, answered, fmt.Errorf("record answer: %w", err)
@@ -190,7 +190,11 @@ func (l *Ledger) save(ctx context.Context, c closure.Closure, next *closure.Clos
 	all = append(all, last)
 	if l.status != nil && c.State != next.State { // the application's row is taken behind the closure's, by everybody
 		return l.tx(ctx, func(tx *transaction) error {
-			if _, err := l.lock(ctx, tx, c.ID); err != nil {
+			now, err := l.lock(ctx, tx, c.ID)
+			if err == nil && moved(c, now) {
+				err = ErrStale
+			}
+			if err != nil {
 				return err
 			}
 			if err := l.put(ctx, tx, c, next, all...); err != nil {

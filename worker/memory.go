@@ -72,7 +72,9 @@ func (m *Memory) Claimed(ctx context.Context, c closure.Closure) error {
 		return err
 	}
 	if err := m.whole(ctx, was); err != nil {
-		return errors.Join(err, m.hold(context.WithoutCancel(ctx), err))
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoment) // that nothing may be sent is known by then
+		defer cancel()
+		return errors.Join(err, m.hold(ctx, err))
 	}
 	return m.remember(ctx, ledger.MarkOf(c), m.Queue.Remember)
 }

@@ -47,11 +47,14 @@ func (s *shelfed) Environment() closure.Environment { return closure.Sandbox }
 type remembered struct {
 	words []string
 	away  error
+	full  error // it takes nothing more
 }
 
 func (r *remembered) Remember(_ context.Context, _, word string) error {
-	r.words = append(r.words, word)
-	return r.away
+	if r.full == nil {
+		r.words = append(r.words, word)
+	}
+	return errors.Join(r.away, r.full)
 }
 
 func (r *remembered) RememberOnly(_ context.Context, _, word string) error {
@@ -148,8 +151,10 @@ func TestALostClaimIsNoticedBeforeAnythingIsSent(t *testing.T) {
 // A claim that nobody would remember is none that may be sent.
 func TestAClaimThatRedisCantRememberIsAnError(t *testing.T) {
 	t.Parallel()
-	m := &Memory{Ledger: &shelfed{}, Queue: &remembered{away: errors.New("away")}}
-	if err := m.Claimed(t.Context(), closure.Closure{ID: "a", Seq: 1, HeadHash: "a1"}); err == nil {
-		t.Error("it may be sent")
+	for what, r := range map[string]*remembered{"away": {away: errors.New("away")}, "full": {full: errors.New("full")}} {
+		m := &Memory{Ledger: &shelfed{}, Queue: r}
+		if err := m.Claimed(t.Context(), closure.Closure{ID: "a", Seq: 1, HeadHash: "a1"}); err == nil {
+			t.Errorf("%s: it may be sent", what)
+		}
 	}
 }

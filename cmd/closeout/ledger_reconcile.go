@@ -317,7 +317,10 @@ func (r *reconciling) one(ctx context.Context, rec *handlers.Reconciler, do func
 		return line
 	}
 	if out, err = rec.Accept(ctx, c.ID, err); err != nil {
-		line = lineOf(c, out, err)
+		if n < 0 || ctx.Err() != nil || !handlers.Lasting(err) {
+			return lineOf(c, out, err)
+		}
+		line.Asks = "its row takes no event any more, so that nothing can be claimed or sent for it (" + closure.OneLine(alpaca.Redact(err.Error())) + "): mend the row by hand, or leave it"
 		return line
 	}
 	line.State, line.Phase, line.Same = out.After.State, out.After.Phase, out.Same

@@ -102,6 +102,7 @@ var guards = []guard{
 	{"a broker's transfer is one intent's", []cut{{schema, "CREATE UNIQUE INDEX intents_transfer_once", "CREATE INDEX intents_transfer_once"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
 	{"none is late", []cut{{visits, "case late > 0:", "case late < 0:"}}, conforming, "ALateTransferKeepsItsDay"},
 	{"an answer over a void is late", []cut{{visits, "			out.State = closure.IntentLate\n", ""}}, conforming, "ATransferThatWasGivenUpAndTakenAfterAllIsLate"},
+	{"what can't be remembered fails nothing", []cut{{door, "	if forgotten != nil { // no phase", "	if forgotten != nil && len(out) < 0 { // no phase"}}, visiting("TestAClosureWaitsWhileNothingIsRemembered/"), "TestAClosureWaitsWhileNothingIsRemembered"},
 	{"the deadline", []cut{ // both halves: the context alone holds a late write back, too
 		{door, "age < 0 || age >= v.Timing.ToWire {", "age < 0 {"},
 		{door, "ctx, cancel := context.WithDeadline(ctx, start.Add(v.Timing.Deadline))", "ctx, cancel := context.WithTimeout(ctx, v.Timing.Deadline)"},
@@ -254,5 +255,5 @@ var guards = []guard{
 	{"a reconciliation waits for the quarantine", []cut{{"handlers/reconcile.go", "time.NewTimer(r.Timing.Quarantine)", "time.NewTimer(0)"}}, restoring, "it took in 1"},
 	{"a reconciled row is beyond the lost time's tasks", []cut{{"closure/adopt.go", "	c.Version = max(c.Version+leap, at.Unix())\n", ""}}, restoring, "a task of the lost time after the reconciliation"},
 	{"a claim is remembered before it is sent", []cut{{door, "	return v.run.Remember(ctx, v.Closure)\n", "	_ = ctx\n	return nil\n"}}, restoring, "nothing is held"},
-	{"a claim is held to what was remembered", []cut{{"worker/memory.go", "		return errors.Join(err, m.hold(context.WithoutCancel(ctx), err))", "		_ = err"}}, restoring, "nothing is held"},
+	{"a claim is held to what was remembered", []cut{{"worker/memory.go", "		return errors.Join(err, m.hold(ctx, err))", "		_, _ = err, ctx"}}, restoring, "nothing is held"},
 }

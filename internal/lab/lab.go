@@ -91,6 +91,9 @@ type Lab struct {
 	Before func(r *http.Request)
 	// AfterClaim, if set, is called when a claim has committed and nothing is sent yet.
 	AfterClaim func(what string)
+
+	// Forgets is why no claim can be remembered just now; nil: each is.
+	Forgets error
 	// Saved, if set, is called with what a visit has saved, before the next one can begin.
 	Saved func(c closure.Closure)
 	// Answered, if set, is called with each answer of the broker, whose header it may change.
@@ -241,7 +244,12 @@ func (l *Lab) start() {
 	q := tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)
 	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, q}
 	p.memory = &worker.Memory{Ledger: l.Ledger, Queue: q, Log: l.Log}
-	p.run.Remember = p.memory.Claimed
+	p.run.Remember = func(ctx context.Context, c closure.Closure) error {
+		if err := l.Forgets; err != nil {
+			return err
+		}
+		return p.memory.Claimed(ctx, c)
+	}
 	if l.redrives {
 		p.redrives = &handlers.Redrives{Ledger: retries{points{l, p, l.Ledger}}, Queue: queue{l, p, tasks.NewQueue(p.rdb, closure.Clock{}, l.Timing.Task)}, Timing: l.Timing, Log: l.Log, Tracer: l.tracer}
 	}

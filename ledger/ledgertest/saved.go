@@ -153,6 +153,19 @@ var saved = map[string]func(*bench){
 		}
 	},
 
+	// A visit goes on from the row that its answer's record has returned: with the error that an overlapping delivery has noted.
+	"AnErrorNotedBesideAnAnswerIsCounted": func(b *bench) {
+		c, is := b.claim(b.create("a"), intent(closure.OrderIntent, "s"))
+		b.save(c, closure.Stumbled(c.UpdatedAt, "another delivery's", 0, true))
+		row, _, err := b.l.Record(b.Context(), in(is[0], closure.IntentSent, "o1"), answer())
+		if err != nil || row.Version != c.Version || row.Failures != 1 {
+			b.Fatalf("%+v, %v", row, err)
+		}
+		if last := b.save(row, closure.Stumbled(c.UpdatedAt, "its own", 0, true)); last.Failures != 2 || b.get(c.ID).Failures != 2 {
+			b.Errorf("%d errors were counted", last.Failures)
+		}
+	},
+
 	// The broker's events mark a row without a line in its history.
 	"AMarkThatNoHistoryTellsIsHeededBySaves": func(b *bench) {
 		c := b.create("a")
