@@ -121,6 +121,20 @@ func TestTheGuideGivesWhatTemplatesTake(t *testing.T) {
 			t.Errorf("%s.yaml makes roles: %v, and its command says otherwise", name, roles)
 		}
 	}
+	// And what guide and runbook name beside that.
+	all := map[string]any{}
+	for name, text := range texts {
+		read, err := readTemplate(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(all, section(read.root, "Parameters"))
+	}
+	for _, m := range regexp.MustCompile(`\b([A-Z][a-z]+(?:[A-Z][a-z]+)*)=`).FindAllStringSubmatch(guide+string(read(t, "docs/RUNBOOK.md")), -1) {
+		if all[m[1]] == nil {
+			t.Errorf("no template takes %s", m[1])
+		}
+	}
 	if !slices.Equal(told, ecsTemplates) {
 		t.Errorf("the guide deploys %q, want %q", told, ecsTemplates)
 	}
