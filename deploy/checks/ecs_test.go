@@ -160,6 +160,23 @@ func TestECS(t *testing.T) {
 	}
 }
 
+// A parameter has the name of its setting, as the runbook says.
+func TestECSParametersAreNamedAsSettings(t *testing.T) {
+	t.Parallel()
+	n := 0
+	for name, text := range ecsTexts(t) {
+		for _, m := range regexp.MustCompile(`\{Name: (CLOSEOUT_\w+), Value: !(?:Ref |Sub "\$\{)(\w+)`).FindAllStringSubmatch(text, -1) {
+			setting := "CLOSEOUT" + strings.ToUpper(regexp.MustCompile(`[A-Z]`).ReplaceAllString(m[2], "_$0"))
+			if n++; setting != strings.Replace(m[1], "_ALPACA", "", 1) {
+				t.Errorf("%s.yaml: %s is given by %s", name, m[1], m[2])
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("it finds %d parameters alone", n)
+	}
+}
+
 // The image for ECS is Closeout's own and one more file, which everybody may read and nobody write.
 func TestTheImageForECS(t *testing.T) {
 	t.Parallel()
