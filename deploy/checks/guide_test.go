@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 // guideLines are the commands of the guide, each on one line, without what is said beside it.
@@ -83,6 +85,27 @@ func TestTheGuideRestoresInOrder(t *testing.T) {
 				break
 			}
 			at += i + 1
+		}
+	}
+}
+
+// The values of the guide are in order, and what they want of the Secret it puts there.
+func TestTheGuidesValuesAreTaken(t *testing.T) {
+	t.Parallel()
+	var values map[string]any
+	if err := yaml.Unmarshal([]byte(strings.Join(guideLines(t, "Then a `values.yaml`", "    helm upgrade --install"), "\n")), &values); err != nil {
+		t.Fatal(err)
+	}
+	files, err := renderChart(t, values, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := string(read(t, "docs/deploy.md"))
+	for _, component := range []string{"server", "worker", "migrate"} {
+		for _, e := range pods(t, manifests(files))[component].Containers[0].Env {
+			if key, secret := strings.CutSuffix(e.Name, fileSuffix); secret && !strings.Contains(guide, " --from-file="+key+"=") {
+				t.Errorf("%s is mounted, and the guide puts no %s into the Secret", component, key)
+			}
 		}
 	}
 }
