@@ -14,7 +14,7 @@ type workerCmd struct {
 	remote
 	listening
 	HealthAddr  string `default:":8080" help:"Where GET /health answers."`
-	Concurrency int    `default:"20" help:"Visits at once."`
+	Concurrency int    `env:"CLOSEOUT_CONCURRENCY" default:"20" help:"Visits at once."`
 	SMTPURL     string `name:"smtp-url" env:"CLOSEOUT_SMTP_URL" secret:"" help:"smtp://user:password@host:587 or smtps://; without it letters go to the log alone."`
 	MailFrom    string `env:"CLOSEOUT_MAIL_FROM" help:"Whom letters are from: Name <noreply@firm.example>."`
 }
@@ -25,7 +25,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	s := c.common.check(&bad)
 	opts := c.remote.check(&s, &bad)
 	if c.Concurrency < 1 || c.Concurrency > 1000 {
-		bad.add("--concurrency", "must lie between 1 and 1000, is %d", c.Concurrency)
+		bad.add("CLOSEOUT_CONCURRENCY", "must lie between 1 and 1000, is %d", c.Concurrency)
 	}
 	c.listening.check(&bad)
 	var mailer handlers.Mailer = logMailer{s.log}

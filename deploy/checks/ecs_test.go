@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -30,8 +31,8 @@ var ecsWays = map[string]map[string]map[string]any{
 	},
 	"everything": {
 		"base":     {"Environment": "live", "VpcId": "vpc-1", "PrivateSubnets": "private-a,private-b", "DatabaseUrlSecret": "arn:aws:secretsmanager:us-east-1:123456789012:secret:supabase-AbCdEf", "DatabasePort": 6543},
-		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "CallsPerMinute": 1000, "AccountStatus": ecsStatus, "EarlierRedis": ecsEarlier, "EarlierRedisPort": 6380},
-		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "0.0.0.0/0", "MailFrom": "Firm <noreply@firm.example>", "MailPort": 465, "OidcIssuer": "https://id.firm.example", "OidcClientId": "closeout", "OidcOperators": "ops", "AccountStatus": ecsStatus},
+		"once":     {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "CallsPerMinute": 1000, "AccountStatus": ecsStatus, "AchDailyLimit": 25000, "UnknownTransfer": "ask", "ReturnWatch": 3, "LiquidationPoll": "45s", "LiquidationLimit": "20m", "SettlementPoll": "2h", "SettlementLimit": "4", "WithdrawalPoll": "3h", "WithdrawalLimit": "6", "ClosingPoll": "2m", "ClosingLimit": "2h", "LogLevel": "debug", "EarlierRedis": ecsEarlier, "EarlierRedisPort": 6380},
+		"services": {"Base": "closeout-sandbox", "Image": ecsImage, "Settings": ecsSettings, "PublicUrl": "https://closeout.firm.example", "Certificate": "arn:aws:acm:us-east-1:123456789012:certificate/1", "PublicSubnets": "public-a,public-b", "Callers": "0.0.0.0/0", "MailFrom": "Firm <noreply@firm.example>", "MailPort": 465, "OidcIssuer": "https://id.firm.example", "OidcClientId": "closeout", "OidcOperators": "ops", "OidcClaim": "roles", "AccountStatus": ecsStatus, "AchDailyLimit": 25000, "UnknownTransfer": "ask", "ReturnWatch": 3, "LiquidationPoll": "45s", "LiquidationLimit": "20m", "SettlementPoll": "2h", "SettlementLimit": "4", "WithdrawalPoll": "3h", "WithdrawalLimit": "6", "ClosingPoll": "2m", "ClosingLimit": "2h", "LogLevel": "debug", "ApiRate": 100, "Concurrency": 10, "Events": "on", "RelaxedLooks": "true"},
 		"watch":    {"Base": "closeout-sandbox", "AlarmTopic": "arn:aws:sns:us-east-1:123456789012:page"},
 	},
 }
@@ -100,6 +101,16 @@ func ecsTexts(t *testing.T) map[string]string {
 	return texts
 }
 
+// ecsWorked are all stacks with values for their parameters.
+func ecsWorked(templates map[string]*template, given map[string]map[string]any) *ecs {
+	e, exports := &ecs{stacks: map[string]*stack{}}, map[string]any{}
+	for _, name := range ecsTemplates {
+		e.stacks[name] = templates[name].work(given[name], exports)
+		e.faults = append(e.faults, e.stacks[name].faults...)
+	}
+	return e
+}
+
 // ecsFaults is everything that is wrong with the templates, given in each way.
 func ecsFaults(t *testing.T, texts map[string]string) []string {
 	t.Helper()
@@ -112,11 +123,7 @@ func ecsFaults(t *testing.T, texts map[string]string) []string {
 	}
 	var faults []string
 	for way, given := range ecsWays {
-		e, exports := &ecs{stacks: map[string]*stack{}}, map[string]any{}
-		for _, name := range ecsTemplates {
-			e.stacks[name] = templates[name].work(given[name], exports)
-			e.faults = append(e.faults, e.stacks[name].faults...)
-		}
+		e := ecsWorked(templates, given)
 		for _, check := range []func(*testing.T, *ecs, map[string]map[string]any){
 			ecsTasks, ecsSettingsExist, ecsServices, ecsGroups, ecsBalancer, ecsScaling, ecsAlarms, ecsRedis, ecsDatabase, ecsRoles,
 		} {
@@ -129,6 +136,20 @@ func ecsFaults(t *testing.T, texts map[string]string) []string {
 	for _, t := range templates {
 		faults = append(faults, t.unused()...)
 	}
+	return append(faults, ecsShared(templates["services"], templates["once"])...)
+}
+
+// ecsShared are the parameters of two stacks that are given the same, and that take it differently.
+func ecsShared(a, b *template) []string {
+	var faults []string
+	for name, p := range section(a.root, "Parameters") {
+		p, q := maps.Clone(p.(map[string]any)), maps.Clone(section(section(b.root, "Parameters"), name))
+		delete(p, "Description")
+		delete(q, "Description")
+		if q != nil && !reflect.DeepEqual(p, q) {
+			faults = append(faults, fmt.Sprintf("%s: %s takes %v and %s %v", name, a.name, p, b.name, q))
+		}
+	}
 	return faults
 }
 
@@ -136,6 +157,23 @@ func TestECS(t *testing.T) {
 	t.Parallel()
 	for _, f := range ecsFaults(t, ecsTexts(t)) {
 		t.Error(f)
+	}
+}
+
+// A parameter has the name of its setting, as the runbook says.
+func TestECSParametersAreNamedAsSettings(t *testing.T) {
+	t.Parallel()
+	n := 0
+	for name, text := range ecsTexts(t) {
+		for _, m := range regexp.MustCompile(`\{Name: (CLOSEOUT_\w+), Value: !(?:Ref |Sub "\$\{)(\w+)`).FindAllStringSubmatch(text, -1) {
+			setting := "CLOSEOUT" + strings.ToUpper(regexp.MustCompile(`[A-Z]`).ReplaceAllString(m[2], "_$0"))
+			if n++; setting != strings.Replace(m[1], "_ALPACA", "", 1) {
+				t.Errorf("%s.yaml: %s is given by %s", name, m[1], m[2])
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("it finds %d parameters alone", n)
 	}
 }
 
@@ -203,16 +241,19 @@ func ecsTasks(t *testing.T, e *ecs, _ map[string]map[string]any) {
 func ecsSettingsExist(t *testing.T, e *ecs, all map[string]map[string]any) {
 	t.Helper()
 	for _, c := range e.containers() {
-		secret := map[string]bool{}
+		secret, defaults := map[string]bool{}, map[string]string{}
 		reads := []string{"worker"}
 		switch {
 		case c.at == "once/Once": // any other command goes in by an override
-			reads = append(reads, "importLegacy")
+			reads = []string{"ledgerReconcile", "importLegacy"}
 		case get(c.get("Command"), 0) == "server":
 			reads = []string{"server"}
 		}
 		for _, command := range reads {
 			maps.Copy(secret, settings(t, command))
+			for name, tag := range tags(t, command) {
+				defaults[name] = tag.Get("default")
+			}
 		}
 		var clear []string
 		for _, v := range listed(c.get("Environment")) {
@@ -221,10 +262,13 @@ func ecsSettingsExist(t *testing.T, e *ecs, all map[string]map[string]any) {
 			e.want(known, "%s: closeout %s has no setting %s", c.at, reads[0], name)
 			e.want(!is, "%s: %s is a secret and stands in clear", c.at, name)
 			clear = append(clear, name)
+			value := fmt.Sprint(get(v, "Value"))
+			said := all["services"]["AchDailyLimit"] != nil || name == "CLOSEOUT_LOG_FORMAT"
+			e.want(said || defaults[name] == "" || value == defaults[name], "%s: %s is %q where nobody says so, and the program's own is %q", c.at, name, value, defaults[name])
 		}
-		// What decides which rows of whose a process touches is the same everywhere.
-		for _, name := range []string{"CLOSEOUT_ENVIRONMENT", "CLOSEOUT_ALPACA_URL", "CLOSEOUT_ALPACA_CALLS_PER_MINUTE", "CLOSEOUT_ACCOUNT_STATUS"} {
-			e.want(slices.Contains(clear, name), "%s: has no %s", c.at, name)
+		// Whatever can be set can be set here. A fast clock is for a simulator, and to the stores here nobody speaks in clear.
+		for name, is := range secret {
+			e.want(is || slices.Contains(clear, name) || name == "CLOSEOUT_DAY" || name == "CLOSEOUT_PLAINTEXT", "%s: has no %s", c.at, name)
 		}
 		var given []string
 		for _, v := range listed(c.get("Secrets")) {

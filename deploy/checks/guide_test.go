@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 // guideLines are the commands of the guide, each on one line, without what is said beside it.
@@ -87,6 +89,27 @@ func TestTheGuideRestoresInOrder(t *testing.T) {
 	}
 }
 
+// The values of the guide are in order, and what they want of the Secret it puts there.
+func TestTheGuidesValuesAreTaken(t *testing.T) {
+	t.Parallel()
+	var values map[string]any
+	if err := yaml.Unmarshal([]byte(strings.Join(guideLines(t, "Then a `values.yaml`", "    helm upgrade --install"), "\n")), &values); err != nil {
+		t.Fatal(err)
+	}
+	files, err := renderChart(t, values, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := string(read(t, "docs/deploy.md"))
+	for _, component := range []string{"server", "worker", "migrate"} {
+		for _, e := range pods(t, manifests(files))[component].Containers[0].Env {
+			if key, secret := strings.CutSuffix(e.Name, fileSuffix); secret && !strings.Contains(guide, " --from-file="+key+"=") {
+				t.Errorf("%s is mounted, and the guide puts no %s into the Secret", component, key)
+			}
+		}
+	}
+}
+
 // What the guide tells to give to CloudFormation is what the templates take, and all that they must have.
 func TestTheGuideGivesWhatTemplatesTake(t *testing.T) {
 	t.Parallel()
@@ -119,6 +142,20 @@ func TestTheGuideGivesWhatTemplatesTake(t *testing.T) {
 		}
 		if roles := strings.Contains(texts[name], "AWS::IAM::Role"); roles != strings.Contains(options, "--capabilities CAPABILITY_IAM") {
 			t.Errorf("%s.yaml makes roles: %v, and its command says otherwise", name, roles)
+		}
+	}
+	// And what guide and runbook name beside that.
+	all := map[string]any{}
+	for name, text := range texts {
+		read, err := readTemplate(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(all, section(read.root, "Parameters"))
+	}
+	for _, m := range regexp.MustCompile(`\b([A-Z][a-z]+(?:[A-Z][a-z]+)*)=`).FindAllStringSubmatch(guide+string(read(t, "docs/RUNBOOK.md")), -1) {
+		if all[m[1]] == nil {
+			t.Errorf("no template takes %s", m[1])
 		}
 	}
 	if !slices.Equal(told, ecsTemplates) {

@@ -30,6 +30,7 @@ func TestHelmRefusesWrongValues(t *testing.T) {
 		{"settings: {CLOSEOUT_LOG_LEVLE: debug}", "additional properties 'CLOSEOUT_LOG_LEVLE' not allowed"},
 		{"settings: {CLOSEOUT_ALPACA_CALLS_PER_MINUTE: 1000}", "got number, want string"},
 		{"settings: {CLOSEOUT_ALPACA_CALLS_PER_MINUTE: \"1e3\"}", "does not match pattern"},
+		{"settings: {CLOSEOUT_CONCURRENCY: \"0\"}", "does not match pattern"},
 		{"otel: {OTEL_EXPORTER_OTLP_HEADERS: \"authorization=x\"}", "OTEL_EXPORTER_OTLP_HEADERS"},
 		{"otel: {PATH: /}", "'PATH'"},
 		{"worker: {replicas: 0}", "'/worker/replicas': minimum: got 0, want 1"},

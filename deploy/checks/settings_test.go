@@ -52,11 +52,25 @@ var commands = sync.OnceValues(func() (map[string]*ast.StructType, error) {
 // whose name with fileSuffix is there too.
 func settings(t *testing.T, command string) map[string]bool {
 	t.Helper()
+	found := map[string]bool{}
+	for name, tag := range tags(t, command) {
+		_, secret := tag.Lookup("secret")
+		found[name] = secret
+		if secret {
+			found[name+fileSuffix] = true
+		}
+	}
+	return found
+}
+
+// tags are what the source says of each variable that a command reads.
+func tags(t *testing.T, command string) map[string]reflect.StructTag {
+	t.Helper()
 	types, err := commands()
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]bool{}
+	found := map[string]reflect.StructTag{}
 	var of func(name string)
 	of = func(name string) {
 		s := types[name]
@@ -76,11 +90,7 @@ func settings(t *testing.T, command string) map[string]bool {
 			}
 			tag := reflect.StructTag(text)
 			if env := tag.Get("env"); env != "" {
-				_, secret := tag.Lookup("secret")
-				found[env] = secret
-				if secret {
-					found[env+fileSuffix] = true
-				}
+				found[env] = tag
 			}
 		}
 	}
