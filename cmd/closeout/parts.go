@@ -58,6 +58,9 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, AsIs: s.asIs, Told: s.told}); err != nil {
 		return nil, err
 	}
+	if why := p.ledger.StatusHidden(); why != "" {
+		s.log.Warn("CLOSEOUT_ACCOUNT_STATUS: " + why + ". Meanwhile the status of accounts whose rows are hidden is not set")
+	}
 	var flush func()
 	if p.tracer, flush, err = s.traces.start(ctx, s.env, s.log); err != nil {
 		return nil, errors.Join(err, p.ledger.Close())
