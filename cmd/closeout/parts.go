@@ -66,7 +66,10 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 		return nil, errors.Join(err, p.ledger.Close())
 	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
-	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
+	p.almanac = &handlers.Almanac{Ledger: p.ledger, Clock: s.clock, Log: s.log}
+	if !s.looks { // what the broker says is kept
+		p.almanac.Broker = p.broker
+	}
 	p.metrics.Watch(metrics.Sources{
 		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
 	})
