@@ -57,6 +57,7 @@ const (
 	HaveIt     Fate = "here_already" // it has, or had, a closure here
 	NotNeeded  Fate = "nothing"      // nothing is to be done
 	ForPerson  Fate = "person"       // a person must act, see Hint
+	Forgotten  Fate = "forgotten"    // it waits for its closing, and nothing carries that out; see Hint
 	Unread     Fate = "unreadable"   // the broker could not be read; run again
 )
 
@@ -144,6 +145,15 @@ const (
 	byAPI  = "initiate by the API with the bank that the customer chose (docs/api.md), an hour after the earlier system was stopped and no sooner."
 	stopIt = "Stop every process of the earlier system, its hourly scheduler included, "
 )
+
+// Forgot is about an account whose own status says that a closure is pending, while there is none here and no record in the earlier
+// system: those of one that failed long ago have ended by themselves. Whether it is to be closed, and to which bank, nothing says.
+func Forgot() Taken {
+	return Taken{
+		Fate: Forgotten, Why: "its own status says pending_closure, and neither is a closure open here nor has the earlier system a record to take over",
+		Hint: "Look at the account at the broker and ask the customer. If it is to be closed, " + byAPI + " Otherwise set its status right by hand.",
+	}
+}
 
 // refuse is about records that say nothing that could be carried out.
 func refuse(a legacy.Account) (Taken, bool) {

@@ -135,7 +135,7 @@ func (l *Ledger) Missing(ctx context.Context, ids []string) (missing []string, e
 }
 
 // PendingWithout are up to limit accounts whose own status column says that a closure is pending, while none is open here. There
-// are none where no such column is named.
+// are none where no such column is named. Where rows may be hidden from this service, an error says so beside those that were found.
 func (l *Ledger) PendingWithout(ctx context.Context, limit int) (accounts []string, err error) {
 	if l.status == nil {
 		return nil, nil
@@ -148,6 +148,9 @@ func (l *Ledger) PendingWithout(ctx context.Context, limit int) (accounts []stri
 		accounts = append(accounts, account)
 		return nil
 	}, l.status.pending, string(l.env), limit)
+	if err == nil && l.status.hidden != "" {
+		err = errors.New(l.status.hidden)
+	}
 	return accounts, err
 }
 

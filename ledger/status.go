@@ -52,7 +52,7 @@ type statusColumn struct {
 	name        string // for people: table.column
 	read, write string
 	pending     string // accounts that say pending_closure and have no open closure; of an environment, at most so many
-	hidden      bool   // row level security applies to our role and may hide rows
+	hidden      string // what keeps rows from our role, and what to do; "": it sees all
 }
 
 // find looks the table and its columns up and refuses, all at once, what could not work.
@@ -69,8 +69,9 @@ func (a *AccountStatus) find(ctx context.Context, db *database) (*statusColumn, 
 		return nil, fmt.Errorf("account status: there is no table %s that this role can see", a.Table)
 	}
 	c := &statusColumn{name: a.Table + "." + a.Column}
-	if err := db.QueryRowContext(ctx, "SELECT row_security_active($1::bigint::oid)", oid.Int64).Scan(&c.hidden); err != nil {
-		return nil, fmt.Errorf("account status: %w", err)
+	var err error
+	if c.hidden, err = hides(ctx, db, oid.Int64, table); err != nil {
+		return nil, fmt.Errorf("account status: look up the row level security of %s: %w", a.Table, err)
 	}
 	keyType, err1 := column(ctx, db, oid.Int64, a.Table, a.Key, "SELECT")
 	statusType, err2 := column(ctx, db, oid.Int64, a.Table, a.Column, "SELECT", "UPDATE")
@@ -80,7 +81,7 @@ func (a *AccountStatus) find(ctx context.Context, db *database) (*statusColumn, 
 	key, col := pgx.Identifier{a.Key}.Sanitize(), pgx.Identifier{a.Column}.Sanitize()
 	where := " WHERE " + key + " = CAST($1 AS " + keyType + ")"
 	c.read = "SELECT CAST(" + col + " AS text) FROM " + table + where + " FOR UPDATE"
-	c.pending = "SELECT CAST(t." + key + " AS text) FROM " + table + " t WHERE CAST(t." + col + " AS text) = '" + pendingClosure + "'" +
+	c.pending = "SELECT CAST(t." + key + " AS text) FROM " + table + " t WHERE CAST(t." + col + " AS text) = '" + pendingClosure + "' AND t." + key + " IS NOT NULL" +
 		" AND NOT EXISTS (SELECT 1 FROM closeout.closures c WHERE c.account_id = CAST(t." + key + " AS text) AND c.environment = $1" +
 		" AND c.state NOT IN ('closed', 'canceled')) ORDER BY 1 LIMIT $2"
 	c.write = "UPDATE " + table + " SET " + col + " = CAST($2 AS " + statusType + ")" + where
@@ -88,6 +89,35 @@ func (a *AccountStatus) find(ctx context.Context, db *database) (*statusColumn, 
 		return nil, fmt.Errorf("account status: a row of %s can't be read and locked: %w", a.Table, err)
 	}
 	return c, nil
+}
+
+// hides says whether row level security may keep rows of a table from this role, and what to do about it; "": it can't. Each row is
+// read and written for sure where a permissive policy for this role has USING (true), and no restrictive one stands beside it.
+func hides(ctx context.Context, db *database, table int64, name string) (string, error) {
+	var hidden bool
+	var role string
+	err := db.QueryRowContext(ctx, "WITH policies AS (SELECT polcmd, polpermissive,"+
+		" coalesce(pg_get_expr(polqual, polrelid) = 'true', false) AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true' AS all_rows"+
+		" FROM pg_policy WHERE polrelid = $1::bigint::oid"+
+		" AND EXISTS (SELECT 1 FROM unnest(polroles) AS r WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(r, 'USAGE') END))"+ // 0 is PUBLIC
+		" SELECT row_security_active($1::bigint::oid) AND NOT ("+
+		" EXISTS (SELECT 1 FROM policies WHERE polcmd IN ('*', 'r') AND polpermissive AND all_rows)"+
+		" AND EXISTS (SELECT 1 FROM policies WHERE polcmd IN ('*', 'w') AND polpermissive AND all_rows)"+
+		" AND NOT EXISTS (SELECT 1 FROM policies WHERE polcmd IN ('*', 'r', 'w') AND NOT polpermissive AND NOT all_rows)), quote_ident(current_user)",
+		table).Scan(&hidden, &role)
+	if err != nil || !hidden {
+		return "", err
+	}
+	return fmt.Sprintf("row level security of %s does not give every row to this service's role: as its owner, CREATE POLICY closeout ON %s TO %s USING (true)", name, name, role), nil
+}
+
+// StatusHidden says what keeps rows of the application's table from this service, and what to do, as it was when the ledger was
+// opened: what is hidden is not set, and its accounts are not found. "": nothing does, or there is no such table.
+func (l *Ledger) StatusHidden() string {
+	if l.status == nil {
+		return ""
+	}
+	return l.status.hidden
 }
 
 // try reads the row of an account that nobody has: a view or a foreign table may have every right and still refuse the lock,
@@ -285,7 +315,7 @@ func (s *statusColumn) current(ctx context.Context, tx *transaction, account str
 		return now, err
 	}
 	switch {
-	case n == 0 && s.hidden:
+	case n == 0 && s.hidden != "":
 		return now, &statusWarning{"the account has no row there, or row level security hides it from this service's role; nothing was set"}
 	case n == 0:
 		return now, &statusWarning{"the account has no row there; nothing was set"}

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"database/sql"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +34,12 @@ type app struct {
 	l  *ledger.Ledger
 }
 
-// newApp makes the database and opens the ledger in it as a role.
-func newApp(t *testing.T, pg *servers.Postgres, role string) *app {
+// newApp makes the database, with policies beside the documented one, and opens the ledger in it as a role.
+func newApp(t *testing.T, pg *servers.Postgres, role string, policies ...string) *app {
 	t.Helper()
 	url := pg.Database(t)
 	db := pg.Open(t, url)
-	for _, s := range onboarding {
+	for _, s := range slices.Concat(onboarding, policies) {
 		if strings.HasPrefix(s, "CREATE ROLE") { // roles belong to the server, not to one database
 			_, _ = db.ExecContext(t.Context(), s)
 			continue
@@ -125,7 +126,8 @@ func TestAccountStatus(t *testing.T) {
 			a.told(c, "account_status", `set to "closed"`)
 		},
 		"NamesTheAccountsWhoseClosureIsLost": func(a *app) {
-			mustExec(t, a.db, "UPDATE public.user_onboarding SET status = 'pending_closure' WHERE alpaca_account_id = 'b'")
+			mustExec(t, a.db, "UPDATE public.user_onboarding SET status = 'pending_closure' WHERE alpaca_account_id = 'b'",
+				"INSERT INTO public.user_onboarding (alpaca_account_id, status) VALUES (NULL, 'pending_closure')")
 			a.create("a")
 			if lost, err := a.l.PendingWithout(a.Context(), 10); err != nil || len(lost) != 1 || lost[0] != "b" {
 				a.Errorf("%q, %v", lost, err)
@@ -177,6 +179,45 @@ func TestAccountStatus(t *testing.T) {
 			c := a.create("a")
 			a.says("a", "approved")
 			a.told(c, "warning", "row level security")
+		},
+		"SaysAtTheStartWhatRowLevelSecurityHides": func(a *app) {
+			if why := a.l.StatusHidden(); why != "" {
+				a.Errorf("to a role that passes by: %s", why)
+			}
+			const restrictive = "CREATE POLICY narrow ON public.user_onboarding AS RESTRICTIVE TO outsider USING (status <> 'secret')"
+			for _, tc := range []struct {
+				policies []string
+				hides    bool
+			}{
+				{nil, true}, // that of others does not apply
+				{[]string{"CREATE POLICY p ON public.user_onboarding USING (status <> 'approved')"}, true},
+				{[]string{"CREATE POLICY p ON public.user_onboarding FOR SELECT TO outsider USING (true)"}, true},
+				{[]string{"CREATE POLICY p ON public.user_onboarding TO outsider USING (true) WITH CHECK (status <> 'closed')"}, true},
+				{[]string{"CREATE POLICY p ON public.user_onboarding TO outsider USING (true)", restrictive}, true},
+				{[]string{"CREATE POLICY p ON public.user_onboarding TO outsider USING (true)"}, false},
+				{[]string{"CREATE POLICY p ON public.user_onboarding USING (true)"}, false},
+				{[]string{"CREATE POLICY p ON public.user_onboarding FOR SELECT TO outsider USING (true)", "CREATE POLICY q ON public.user_onboarding FOR UPDATE TO outsider USING (true)"}, false},
+			} {
+				a := newApp(a.T, pg, "outsider", tc.policies...)
+				mustExec(a.T, a.db, "UPDATE public.user_onboarding SET status = 'pending_closure' WHERE alpaca_account_id = 'b'")
+				why := a.l.StatusHidden()
+				if (why != "") != tc.hides {
+					a.Errorf("%q: %q", tc.policies, why)
+				}
+				lost, err := a.l.PendingWithout(a.Context(), 10)
+				if tc.hides {
+					if err == nil || err.Error() != why {
+						a.Errorf("%q: nobody is pending for sure: %q, %v", tc.policies, lost, err)
+					}
+					_, mend, _ := strings.Cut(why, ", ")
+					mustExec(a.T, a.db, "DROP POLICY IF EXISTS p ON public.user_onboarding", "DROP POLICY IF EXISTS narrow ON public.user_onboarding", mend)
+				} else if err != nil || len(lost) != 1 || lost[0] != "b" {
+					a.Errorf("%q: %q, %v", tc.policies, lost, err)
+				}
+				c := a.create("a") // by what was said, if that was needed
+				a.says("a", "pending_closure")
+				a.told(c, "account_status", `was "approved"`)
+			}
 		},
 		"PassedOverByATrigger": func(a *app) {
 			mustExec(a.T, a.db, "CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",

@@ -156,6 +156,7 @@ type settings struct {
 	traces tracing
 	told   func(statement string, alone bool) // of each round trip to the ledger; nil: nobody is
 	asIs   bool                               // the ledger's schema is left as it is
+	looks  bool                               // and nothing else is written into it either
 }
 
 func (c common) check(bad *complaints) settings {

@@ -35,6 +35,7 @@ type importLegacyCmd struct {
 func (*importLegacyCmd) Help() string {
 	return "Each account goes on at the phase that the broker shows, and its payouts of the earlier system are adopted; nothing is sent to the broker, and the earlier system's Redis is only read. " +
 		"The first step follows after a quarantine of half an hour, and the first payout on the next banking day. Run it as often as you like: what is here already is left alone. " +
+		"With CLOSEOUT_ACCOUNT_STATUS it names in the end each account whose own status says pending_closure while nothing is there that closes it. " +
 		"Exit status: 0 all is taken over, or nothing is to be done · 1 it failed, or an account could not be read · 2 wrong usage or settings · 3 a person must act."
 }
 
@@ -56,12 +57,25 @@ type imported struct {
 // lost is what of the earlier system's belongs to no account that could be read.
 const lost handlers.Fate = "not_understood"
 
+// mostForgotten is how many forgotten accounts are named at once.
+const mostForgotten = 1000
+
+// earlier is what an import reads beside the broker.
+type earlier struct {
+	found   legacy.Found
+	again   func() (legacy.Found, error)                                // another reading
+	pending func(ctx context.Context, limit int) (ids []string, _ error) // accounts that are pending by their own status, without a closure here
+}
+
 // Run takes over one account after the other, and tells of each when it is done.
 func (c *importLegacyCmd) Run(ctx context.Context, o output) (err error) {
 	var bad complaints
 	s := c.common.check(&bad)
 	opts := c.remote.check(&s, &bad)
 	from := c.legacyRedis(&bad)
+	if s.asIs, s.looks = c.DryRun, c.DryRun; c.DryRun {
+		c.exists(&bad)
+	}
 	if err := bad.err(); err != nil {
 		return err
 	}
@@ -81,17 +95,20 @@ func (c *importLegacyCmd) Run(ctx context.Context, o output) (err error) {
 		Ask: patient(p.budget.Ask), Stopped: c.Stopped, Apply: !c.DryRun,
 		Moved: func(ctx context.Context, a legacy.Account) (bool, error) { return legacy.Moved(ctx, rdb, a) },
 	}
-	return c.take(ctx, o, t, legacy.Parse(raws), func() (legacy.Found, error) {
+	again := func() (legacy.Found, error) {
 		raws, err := legacy.Read(ctx, rdb)
 		return legacy.Parse(raws), err
-	})
+	}
+	return c.take(ctx, o, t, earlier{legacy.Parse(raws), again, p.ledger.PendingWithout})
 }
 
-// take goes through what was found, and looks in the end for what has come since.
-func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeovers, found legacy.Found, again func() (legacy.Found, error)) error {
-	counted := map[handlers.Fate]int{}
+// take goes through what was found, and looks in the end for what has come since, and for who is forgotten.
+func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeovers, e earlier) error {
+	found, counted := e.found, map[handlers.Fate]int{}
+	seen := map[string]bool{} // what was said of them leads on
 	tell := func(a legacy.Account, got handlers.Taken) error {
 		counted[got.Fate]++
+		seen[a.ID] = seen[a.ID] || got.Fate != handlers.HaveIt && got.Fate != handlers.NotNeeded
 		return c.print(o, imported{
 			Account: a.ID, Result: got.Fate, DryRun: c.DryRun, Phase: got.Phase, Adopted: got.Adopted, JobID: got.Closure.ID, Confirmation: got.Closure.Confirmation,
 			Earlier: a.Says(), Broker: got.Broker, Why: got.Why, Hint: got.Hint,
@@ -114,12 +131,15 @@ func (c *importLegacyCmd) take(ctx context.Context, o output, t *handlers.Takeov
 			return err
 		}
 	}
-	if err := changed(ctx, t, found, again, taken, tell); err != nil {
+	if err := changed(ctx, t, found, e.again, taken, tell); err != nil {
 		return fmt.Errorf("all was gone through; what the earlier system did meanwhile is not known, run it again: %w", err)
 	}
+	err := forgotten(ctx, e, seen, tell)
 	c.summary(o, found, counted)
 	switch {
-	case counted[handlers.ForPerson]+counted[lost] > 0:
+	case err != nil:
+		return fmt.Errorf("all was gone through; whether accounts are forgotten is not known for sure, run it again: %w", err)
+	case counted[handlers.ForPerson]+counted[handlers.Forgotten]+counted[lost] > 0:
 		return asksForPerson
 	case counted[handlers.Unread] > 0:
 		return errQuiet
@@ -158,11 +178,27 @@ func changed(ctx context.Context, t *handlers.Takeovers, found legacy.Found, aga
 	return nil
 }
 
+// forgotten tells of the accounts that wait for their closing by the application's word alone.
+func forgotten(ctx context.Context, e earlier, seen map[string]bool, tell func(legacy.Account, handlers.Taken) error) error {
+	ids, failed := e.pending(ctx, len(seen)+mostForgotten)
+	n := 0
+	for _, id := range ids {
+		if seen[strings.ToLower(id)] || n == mostForgotten {
+			continue
+		}
+		n++
+		if err := tell(legacy.Account{ID: id}, handlers.Forgot()); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
 // said are the fates in words; of a dry run the second.
 var said = map[handlers.Fate][2]string{
 	handlers.TakenOver: {"taken over", "would be taken over"}, handlers.Recorded: {"recorded", "would be recorded"}, handlers.AdoptedNow: {"adopted", "would be adopted"},
 	handlers.HaveIt: {"here already", "here already"}, handlers.NotNeeded: {"nothing to do", "nothing to do"},
-	handlers.ForPerson: {"a person must act", "a person must act"}, handlers.Unread: {"not read", "not read"}, lost: {"not understood", "not understood"},
+	handlers.ForPerson: {"a person must act", "a person must act"}, handlers.Forgotten: {"forgotten", "forgotten"}, handlers.Unread: {"not read", "not read"}, lost: {"not understood", "not understood"},
 }
 
 func (c *importLegacyCmd) words(f handlers.Fate) string {
@@ -185,7 +221,7 @@ func (c *importLegacyCmd) print(o output, l imported) error {
 			parts = append(parts, p.name+": "+printable(p.value))
 		}
 	}
-	line := fmt.Sprintf("%-36s  %-19s  %s", l.Account, c.words(l.Result), strings.Join(parts, " · "))
+	line := fmt.Sprintf("%-36s  %-19s  %s", printable(l.Account), c.words(l.Result), strings.Join(parts, " · "))
 	if l.Hint != "" {
 		line += " → " + printable(l.Hint)
 	}
@@ -211,6 +247,12 @@ func (c *importLegacyCmd) summary(o output, found legacy.Found, counted map[hand
 		line += ". Nothing was done."
 	}
 	_, _ = fmt.Fprintln(to, line)
+	if n := counted[handlers.Forgotten]; n == mostForgotten {
+		_, _ = fmt.Fprintf(o.err, "No more than %d forgotten accounts are named at once: see to these, and run it again.\n", n)
+	}
+	if c.AccountStatus == "" {
+		_, _ = fmt.Fprintln(o.err, "CLOSEOUT_ACCOUNT_STATUS is not set: accounts whose records have ended, as they do after 72 hours of silence, are not named here. docs/moving-over.md says how they are found.")
+	}
 	if found.Keys == 0 {
 		_, _ = fmt.Fprintln(o.err, "No key of the earlier system's is there. Is it the right Redis, with the right number of its database (redis://HOST:PORT/NUMBER)? Its records of a closure end after 72 hours of silence.")
 	}

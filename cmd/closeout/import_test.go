@@ -62,7 +62,7 @@ func TestTheImportLooksOnceMoreInTheEnd(t *testing.T) {
 		err := c.take(t.Context(), output{out: &out, err: &errs}, &handlers.Takeovers{
 			Ledger: l, Broker: broker, Calendar: calendar.Rules, Timing: closure.DefaultTiming, Actor: "operator:cli:ann", Stopped: true, Apply: true,
 			Moved: func(context.Context, legacy.Account) (bool, error) { return false, nil },
-		}, legacy.Parse(before), again)
+		}, earlier{legacy.Parse(before), again, func(context.Context, int) ([]string, error) { return nil, nil }})
 		return out.String(), err
 	}
 	text, err := take(func() (legacy.Found, error) { return legacy.Parse(after), nil })

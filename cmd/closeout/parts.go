@@ -58,12 +58,18 @@ func assemble(ctx context.Context, s settings, rdb redis.UniversalClient, databa
 	if p.ledger, err = ledger.Open(ctx, ledger.Options{URL: database, Environment: s.env, Policy: s.policy, Clock: s.clock, AccountStatus: s.status, AsIs: s.asIs, Told: s.told}); err != nil {
 		return nil, err
 	}
+	if why := p.ledger.StatusHidden(); why != "" {
+		s.log.Warn("CLOSEOUT_ACCOUNT_STATUS: " + why + ". Meanwhile the status of accounts whose rows are hidden is not set")
+	}
 	var flush func()
 	if p.tracer, flush, err = s.traces.start(ctx, s.env, s.log); err != nil {
 		return nil, errors.Join(err, p.ledger.Close())
 	}
 	p.queue = tasks.NewQueue(rdb, s.clock, p.timing.Task)
-	p.almanac = &handlers.Almanac{Ledger: p.ledger, Broker: p.broker, Clock: s.clock, Log: s.log}
+	p.almanac = &handlers.Almanac{Ledger: p.ledger, Clock: s.clock, Log: s.log}
+	if !s.looks { // what the broker says is kept
+		p.almanac.Broker = p.broker
+	}
 	p.metrics.Watch(metrics.Sources{
 		Ledger: p.ledger, Queue: p.queue, Redis: rdb, Budget: p.budget.State, Calendar: p.almanac.Calendar, Clock: s.clock, Policy: s.policy, Log: s.log,
 	})

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -22,6 +23,7 @@ import (
 
 	"closeout/alpaca/sim"
 	"closeout/closure"
+	"closeout/internal/servers"
 	"closeout/ledger"
 	"closeout/tasks"
 )
@@ -34,8 +36,44 @@ var update = flag.Bool("update", false, "write what the scripts print into them"
 // them. Beside the program they have commands of their own: seed fills a ledger, tamper changes a byte of a history, falsify a row.
 func TestScript(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
+	testscript.Run(t, scripts("testdata/script", func(*testscript.Env) error { return nil }))
+}
+
+// TestScriptOnPostgres runs the scripts that need one, and the application's own table in it: the command owner gives it statements as its
+// owner. The program has the role closeout, and LOOKER leads there as a role that has nothing yet.
+func TestScriptOnPostgres(t *testing.T) {
+	t.Parallel()
+	pg := servers.StartPostgres(t)
+	admin := pg.Open(t, pg.URL("postgres", "postgres"))
+	if _, err := admin.ExecContext(t.Context(), "CREATE ROLE closeout LOGIN; CREATE ROLE looker LOGIN"); err != nil {
+		t.Fatal(err)
+	}
+	p := scripts("testdata/postgres", func(e *testscript.Env) error {
+		name := filepath.Base(e.WorkDir)
+		if _, err := admin.ExecContext(context.Background(), `CREATE DATABASE "`+name+`" OWNER closeout`); err != nil {
+			return err
+		}
+		e.Setenv("ADMIN", pg.URL("postgres", name))
+		e.Setenv("CLOSEOUT_DATABASE_URL", pg.URL("closeout", name))
+		e.Setenv("LOOKER", pg.URL("looker", name))
+		return nil
+	})
+	p.Cmds["owner"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		db, err := sql.Open("pgx", ts.Getenv("ADMIN"))
+		ts.Check(err)
+		defer func() { _ = db.Close() }()
+		for _, statement := range args {
+			_, err := db.ExecContext(context.Background(), statement)
+			ts.Check(err)
+		}
+	}
+	testscript.Run(t, p)
+}
+
+// scripts are those of a folder, each with a Redis and a broker of its own.
+func scripts(dir string, more func(*testscript.Env) error) testscript.Params {
+	return testscript.Params{
+		Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			mini := miniredis.NewMiniRedis()
 			if err := mini.StartAddr("127.0.0.1:0"); err != nil {
@@ -52,10 +90,10 @@ func TestScript(t *testing.T) {
 			e.Setenv("BROKER", listens.URL)
 			e.Setenv("CLOSEOUT_DAY", closure.ScaledClock(24*time.Hour, scriptsBegin, time.Now()).String())
 			e.Setenv("NO_COLOR", "1")
-			return nil
+			return more(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "scrub": scrub, "begun": begun, "broker": broker, "redis": redisDoes, "job": job},
-	})
+	}
 }
 
 // scriptsBegin is business time at the start of each script: a Wednesday's morning in New York.
