@@ -42,7 +42,7 @@ const (
 // EarlierPaths are all of them, those that work first.
 var EarlierPaths = []EarlierPath{
 	{http.MethodGet, "/api/account-closure/progress/{account_id}", progressNow, "The same, with fields added. `total_steps` is 4. `cash_balance`, `open_positions` and `open_orders` are null: progress asks the broker nothing", "", nil, true},
-	{http.MethodGet, "/api/job-status/{job_id}", "GET /api/job-status/{job_id}", "The same", "", nil, true},
+	{http.MethodGet, "/api/job-status/{job_id}", "GET /api/job-status/{job_id}", "The same, for jobs of this service. Old ids are not kept: 404, or 422 where one is no UUID. Progress, by the account, has the id of the job that took over", "", nil, true},
 	{
 		http.MethodPost, "/account-closure/initiate/{account_id}", "POST /api/account-closure/initiate/{account_id}", "Initiates, with the old fields and new ones. An accepted closure answers 202, and what was refused with 200 and `success: false` is a problem with its status", ScopeWrite,
 		func(s *server, api huma.API, op huma.Operation) { huma.Register(api, op, s.initiate) }, false,

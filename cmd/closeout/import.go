@@ -63,7 +63,7 @@ const mostForgotten = 1000
 // earlier is what an import reads beside the broker.
 type earlier struct {
 	found   legacy.Found
-	again   func() (legacy.Found, error)                                // another reading
+	again   func() (legacy.Found, error)                                 // another reading
 	pending func(ctx context.Context, limit int) (ids []string, _ error) // accounts that are pending by their own status, without a closure here
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,5 +83,48 @@ func TestTheImportLooksOnceMoreInTheEnd(t *testing.T) {
 	}
 	if _, err := take(func() (legacy.Found, error) { return legacy.Found{}, errors.New("gone") }); err == nil || !strings.Contains(err.Error(), "run it again: gone") {
 		t.Errorf("a Redis that is gone in the end: %v", err)
+	}
+}
+
+// Who is forgotten is told up to a number, which those that the run has told of already don't use up, and what was found before a failure is told.
+func TestTheImportTellsOfTheForgotten(t *testing.T) {
+	t.Parallel()
+	found := legacy.Parse([]legacy.Raw{{Key: "closure_state:" + one, Text: `{"phase":"baffled"}`}})
+	for name, tc := range map[string]struct {
+		there  int
+		failed error
+		want   string // on the standard error
+	}{
+		"AFew":                 {2, nil, ""},
+		"MoreThanAreToldOf":    {mostForgotten + 1, nil, "No more than 1000 forgotten accounts are named at once"},
+		"AsFarAsTheyCanBeRead": {1, errors.New("hidden"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := ledger.Open(t.Context(), ledger.Options{URL: "sqlite:" + filepath.Join(t.TempDir(), "ledger.db"), Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = l.Close() })
+			pending := func(_ context.Context, limit int) ([]string, error) {
+				ids := []string{strings.ToUpper(one)}
+				for n := range tc.there {
+					ids = append(ids, fmt.Sprintf("account-%04d", n))
+				}
+				return ids[:min(limit, len(ids))], tc.failed
+			}
+			var out, errs bytes.Buffer
+			err = (&importLegacyCmd{}).take(t.Context(), output{out: &out, err: &errs}, &handlers.Takeovers{Ledger: l, Stopped: true},
+				earlier{found, func() (legacy.Found, error) { return found, nil }, pending})
+			if tc.failed == nil && !errors.Is(err, asksForPerson) || !errors.Is(err, cmp.Or(tc.failed, err)) {
+				t.Errorf("ended with %v", err)
+			}
+			if n := strings.Count(out.String(), "  forgotten  "); n != min(tc.there, mostForgotten) {
+				t.Errorf("%d are named of %d", n, tc.there)
+			}
+			if strings.Count(strings.ToLower(out.String()), one) != 1 || !strings.Contains(errs.String(), tc.want) || tc.want == "" && strings.Contains(errs.String(), "No more") {
+				t.Errorf("said\n%s%s", out.String()[:min(out.Len(), 2000)], errs.String())
+			}
+		})
 	}
 }
