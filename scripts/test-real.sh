@@ -10,5 +10,5 @@ if [[ ${#packages[@]} -eq 0 ]]; then
 	echo "No test needs a real server yet: nothing was run."
 	exit 0
 fi
-CGO_ENABLED=1 go test -race -count=1 -timeout 30m -run '^TestReal' "${packages[@]}"
+CGO_ENABLED=1 go test -race -count=1 -timeout 40m -run '^TestReal' "${packages[@]}"
 exec go -C deploy/checks test -count=1 -timeout 15m -run '^TestReal' ./... # a module of its own
