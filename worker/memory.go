@@ -71,10 +71,14 @@ func (m *Memory) Claimed(ctx context.Context, c closure.Closure) error {
 	if err != nil {
 		return err
 	}
-	if err := m.whole(ctx, was); err != nil {
+	err = m.whole(ctx, was)
+	if errors.Is(err, ErrLedgerWentBack) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastMoment) // that nothing may be sent is known by then
 		defer cancel()
 		return errors.Join(err, m.hold(ctx, err))
+	}
+	if err != nil { // that is not known, and this instruction waits; it is no reason to hold everything
+		return err
 	}
 	return m.remember(ctx, ledger.MarkOf(c), m.Queue.Remember)
 }

@@ -18,6 +18,7 @@ import (
 type shelfed struct {
 	events []ledger.Mark
 	hold   ledger.Hold
+	away   error
 }
 
 func (s *shelfed) Newest(context.Context) (m ledger.Mark, err error) {
@@ -33,7 +34,7 @@ func (s *shelfed) Lacks(_ context.Context, marks []ledger.Mark) (lacking []ledge
 			lacking = append(lacking, m)
 		}
 	}
-	return lacking, nil
+	return lacking, s.away
 }
 
 func (s *shelfed) Hold(context.Context) (ledger.Hold, error) { return s.hold, nil }
@@ -156,5 +157,15 @@ func TestAClaimThatRedisCantRememberIsAnError(t *testing.T) {
 		if err := m.Claimed(t.Context(), closure.Closure{ID: "a", Seq: 1, HeadHash: "a1"}); err == nil {
 			t.Errorf("%s: it may be sent", what)
 		}
+	}
+}
+
+// Whether the ledger went back can't be told while it does not answer: the instruction waits, and nothing is held for that.
+func TestALedgerThatDoesNotAnswerIsNoReasonToHold(t *testing.T) {
+	t.Parallel()
+	s, r := &shelfed{away: errors.New("away")}, &remembered{}
+	m := &Memory{Ledger: s, Queue: r}
+	if err := m.Claimed(t.Context(), closure.Closure{ID: "a", Seq: 1, HeadHash: "a1"}); err == nil || s.hold.Held || len(r.words) > 0 {
+		t.Errorf("%v, held %t, remembered %v", err, s.hold.Held, r.words)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -87,6 +88,13 @@ func TestRealChaos(t *testing.T) {
 	}
 	limit := time.Now().Add(20 * time.Minute)
 	for left := -1; left != 0; {
+		if number("SELECT count(*) FROM holds WHERE held <> 0") > 0 { // nothing was lost: no fault of these is a reason to hold everything
+			var actor, reason string
+			if err := db.QueryRowContext(t.Context(), "SELECT actor, reason FROM holds WHERE held <> 0").Scan(&actor, &reason); err != nil {
+				t.Fatal(err)
+			}
+			t.Fatalf("%s holds everything: %s\n%s", actor, reason, strings.Join(c.saying("went back|lacks"), "\n"))
+		}
 		left = number("SELECT (SELECT count(*) FROM closures WHERE state = 'running') + (SELECT count(*) FROM notices WHERE state = 'due')")
 		if time.Now().After(limit) {
 			t.Fatalf("%d closures or letters are still under way", left)
@@ -393,4 +401,19 @@ func (c *chaos) judge(accounts, acknowledged []string, took time.Duration) {
 	c.Logf("%d closures of %d acknowledged, %s; %v; %d journal lines, %d events; lost %d, doubled %d, findings %d; tolerated %v",
 		r.Closures, len(acknowledged), took.Round(time.Second), c.done, len(journal.Entries), r.Events,
 		count(auditor.Lost, auditor.Forgotten), count(auditor.Overpaid, auditor.UnwantedTransfer, auditor.TransferOfTwo), len(r.Findings), r.Tolerated)
+}
+
+// saying are the lines of all processes in which there is such a text.
+func (c *chaos) saying(pattern string) (lines []string) {
+	like := regexp.MustCompile(pattern)
+	for _, p := range c.all {
+		p.mu.Lock()
+		for _, l := range p.said {
+			if like.MatchString(l.text) {
+				lines = append(lines, p.name+": "+l.text)
+			}
+		}
+		p.mu.Unlock()
+	}
+	return lines
 }
