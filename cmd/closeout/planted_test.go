@@ -371,7 +371,8 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 	stop := sync.OnceFunc(func() { cancel(); parts.Wait() })
 	defer stop()
 
-	// The clients, those who are wrong among them.
+	// The clients, those who are wrong among them. A session belongs into its own person's cookie, which is set again each minute, and nowhere else.
+	sessionOf := map[*http.Client]string{}
 	ask := func(c *http.Client, method, path, key, kind, body string, belongs ...string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, here+path, strings.NewReader(body))
@@ -390,6 +391,8 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		f.in("answer: "+method+" "+path+": cookies", fmt.Sprint(resp.Header.Values("Set-Cookie")), append(belongs, sessionOf[c])...)
+		resp.Header.Del("Set-Cookie")
 		f.in("answer: "+method+" "+path, string(answer)+fmt.Sprint(resp.Header), belongs...)
 		return resp.StatusCode, string(answer)
 	}
@@ -444,7 +447,8 @@ func TestPlantedSecretsAreFoundNowhere(t *testing.T) {
 		}
 		at, _ := url.Parse(here)
 		for _, cookie := range jar.Cookies(at) {
-			f.also(path+"'s session", cookie.Value)
+			sessionOf[c] = path + "'s session"
+			f.also(sessionOf[c], cookie.Value)
 		}
 		return c
 	}
