@@ -64,7 +64,7 @@ func (r *Recorder) counts(closures int) Counts {
 // Told is ledger.Options.Told. A commit is a transaction's, or that of a statement which writes by itself.
 func (r *Recorder) Told(statement string, alone bool) {
 	r.statements.Add(1)
-	if statement == "COMMIT" || alone && !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "WITH") {
+	if strings.HasSuffix(statement, "COMMIT") || alone && !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "WITH") {
 		r.commits.Add(1)
 	}
 }

@@ -86,7 +86,7 @@ func (k *caseBench) send(i closure.Intent, answered func(*closure.Intent)) {
 	i = made[0]
 	i.State, i.Status, i.RequestID, i.AnsweredAt = closure.IntentSent, 200, "req-"+string(i.Kind), time.Now()
 	answered(&i)
-	_, _, err = k.ledger.Record(ctx, i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker, Text: "answered: " + i.Answer})
+	_, _, err = k.ledger.Record(ctx, next, i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker, Text: "answered: " + i.Answer})
 	must(k.tb, err)
 	k.c, err = k.ledger.Get(ctx, k.c.ID)
 	must(k.tb, err)

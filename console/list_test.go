@@ -223,7 +223,7 @@ func TestTheSearchLeadsToWhatWasMeant(t *testing.T) {
 		[]closure.Intent{{Kind: closure.OrderIntent, Subject: "asset", ClientOrderID: "ours-7", Request: []byte("{}"), ClaimedAt: c.UpdatedAt, Deadline: c.UpdatedAt}}, closure.Event{Kind: "claim", At: c.UpdatedAt})
 	must(t, err)
 	intents[0].State, intents[0].BrokerID = closure.IntentSent, "61e69015-8549-4bfd-b9c3-01e75843f47d"
-	_, _, err = b.ledger.Record(context.Background(), intents[0], closure.Event{Kind: "answer", At: c.UpdatedAt})
+	_, _, err = b.ledger.Record(context.Background(), c, intents[0], closure.Event{Kind: "answer", At: c.UpdatedAt})
 	must(t, err)
 	one := "/closures/" + c.ID
 	for text, want := range map[string]string{

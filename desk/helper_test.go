@@ -108,7 +108,7 @@ func (b *bench) answered(c closure.Closure, transfer string) closure.Closure {
 	b.Helper()
 	c, i := b.claim(c, time.Minute)
 	i.State, i.BrokerID, i.Status, i.Answer, i.AnsweredAt = closure.IntentSent, transfer, 200, "QUEUED, "+transfer, time.Now()
-	_, _, err := b.Ledger.Record(b.Context(), i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker, Text: "200: " + transfer})
+	_, _, err := b.Ledger.Record(b.Context(), c, i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker, Text: "200: " + transfer})
 	must(b, err)
 	return c
 }

@@ -233,7 +233,7 @@ func (v *Visit) record(ctx context.Context, i closure.Intent, kind, text string)
 		Kind: kind, At: v.run.Clock.Now(), Actor: closure.Worker, Text: text,
 		Detail: withIntent(i, map[string]any{"status": i.Status, "request_id": i.RequestID, "answer": i.Answer}),
 	}
-	row, out, err := v.run.Ledger.Record(ctx, i, ev)
+	row, out, err := v.run.Ledger.Record(ctx, v.Closure, i, ev)
 	if err != nil {
 		return i, fmt.Errorf("%w: %w", ErrNotCounted, err)
 	}

@@ -21,7 +21,7 @@ import (
 type Ledger interface {
 	Load(ctx context.Context, id string) (closure.Closure, []closure.Intent, error)
 	Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error)
-	Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error)
+	Record(ctx context.Context, c closure.Closure, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error)
 	Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error)
 	Overdue(ctx context.Context, before time.Time, after closure.Closure, limit int) ([]closure.Closure, error)
 	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)

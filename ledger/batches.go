@@ -266,16 +266,17 @@ func (l *Ledger) NoteRow(ctx context.Context, batch string, was RowState, r Batc
 
 // startRow marks the row by which a closure is started, in the closure's own transaction. The batch is locked first, so that
 // none is started after a cancellation was answered.
-func startRow(ctx context.Context, tx *transaction, w Wish, id string) error {
+func startRow(w Wish, id string) []write {
 	if w.BatchID == "" {
 		return nil
 	}
-	err := one(tx.ExecContext(ctx, "UPDATE closeout.batches SET version = version WHERE id = $1 AND state = 'starting'", w.BatchID))
-	if err != nil {
-		return err
+	return []write{
+		{what: "lock the batch", q: "UPDATE closeout.batches SET version = version WHERE id = $1 AND state = 'starting'", args: []any{w.BatchID}},
+		{
+			what: "start a batch's row", q: "UPDATE closeout.batch_rows SET state = 'started', closure_id = $1 WHERE batch_id = $2 AND n = $3 AND state = 'ready'",
+			args: []any{id, w.BatchID, w.BatchRow},
+		},
 	}
-	return one(tx.ExecContext(ctx, "UPDATE closeout.batch_rows SET state = 'started', closure_id = $1 WHERE batch_id = $2 AND n = $3 AND state = 'ready'",
-		id, w.BatchID, w.BatchRow))
 }
 
 // CountRows says how many rows of a batch are in each state.

@@ -113,26 +113,32 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 	}
-	// On Postgres the open closure that stood in the way may have ended before it could be read: then there is room.
+	// The open closure that stood in the way may have ended before it could be read: then there is room.
 	for range 3 {
+		made := c
 		err = l.tx(ctx, func(tx *transaction) error {
-			var err error
-			if created, err = l.insert(ctx, tx, &c, first, w); err != nil || !created {
+			if err := l.insert(ctx, tx, &made, first, w); err != nil {
 				return err
 			}
-			return reply(ctx, l, tx, c, replies)
+			return reply(ctx, l, tx, made, replies)
 		})
+		if created = err == nil; !created && errors.Is(err, errOpen) {
+			made, err = l.open(ctx, w.AccountID)
+		}
+		if err == nil {
+			replied(replies)
+			about(ctx, made)
+			return made, created, nil
+		}
 		if !errors.Is(err, ErrNotFound) {
 			break
 		}
 	}
-	if err != nil {
-		return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
-	}
-	replied(replies)
-	about(ctx, c)
-	return c, created, nil
+	return closure.Closure{}, false, fmt.Errorf("create closure: %w", err)
 }
+
+// errOpen says that the account has a closure that is under way.
+var errOpen = errors.New("the account has an open closure")
 
 // newborn is the closure that a wish asks for.
 func (l *Ledger) newborn(ctx context.Context, w Wish) (closure.Closure, error) {
@@ -158,53 +164,40 @@ func (l *Ledger) newborn(ctx context.Context, w Wish) (closure.Closure, error) {
 	return c, nil
 }
 
-// insert writes a closure that is new, with its first event, its first letter and the account's status. Where the account has an open
-// one, c becomes that, and created is false.
-func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure, first entry, w Wish) (created bool, err error) {
+// insert writes a closure that is new, with its first event, its first letter and the account's status. errOpen: the account has an
+// open one.
+func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure, first entry, w Wish) error {
 	memo, err := json.Marshal(c.Memo)
 	if err != nil {
-		return false, err
+		return err
 	}
 	text := string(memo)
 	args := fields(c, &text)
-	r, err := tx.ExecContext(ctx, "INSERT INTO closeout.closures ("+closureColumns+") VALUES ("+places(1, len(args))+")"+
-		" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING", values(args)...)
-	if err != nil {
-		return false, fmt.Errorf("insert closure: %w", err)
-	}
-	if n, err := r.RowsAffected(); err != nil {
-		return false, err
-	} else if n == 0 {
-		open, err := l.open(ctx, tx, c.AccountID)
-		if err == nil {
-			*c = open
-		}
-		return false, err
-	}
-	if err := startRow(ctx, tx, w, c.ID); err != nil {
-		return false, err
-	}
-	beside := []write{first.insert()}
+	row := write{what: "insert closure", unmet: errOpen, q: newRow, args: values(args)}
+	ws := slices.Concat([]write{row}, startRow(w, c.ID), []write{first.insert()})
 	if letter := closure.LetterFor(closure.Closure{}, *c); letter != "" {
 		notice, err := newNotice(*c, letter, w.Expected)
 		if err != nil {
-			return false, err
+			return err
 		}
-		beside = append(beside, notice)
+		ws = append(ws, notice)
 	}
-	if err := tx.later(ctx, beside...); err != nil {
-		return false, err
+	if err := tx.later(ctx, ws...); err != nil {
+		return err
 	}
 	status, err := l.setStatus(ctx, tx, closure.Closure{}, c)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, l.append(ctx, tx, c, status)
+	return l.append(ctx, tx, c, status)
 }
 
+var newRow = "INSERT INTO closeout.closures (" + closureColumns + ") VALUES (" + places(1, len(fields(&closure.Closure{}, new(string)))) + ")" +
+	" ON CONFLICT (environment, account_id) WHERE state NOT IN ('closed', 'canceled') DO NOTHING"
+
 // open is the closure of an account that is under way.
-func (l *Ledger) open(ctx context.Context, q queryer, account string) (closure.Closure, error) {
-	return l.scan(q.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
+func (l *Ledger) open(ctx context.Context, account string) (closure.Closure, error) {
+	return l.scan(l.db.QueryRowContext(ctx, "SELECT "+closureColumns+" FROM closeout.closures"+
 		" WHERE environment = $1 AND account_id = $2 AND state NOT IN ('closed', 'canceled')", l.env, account))
 }
 
@@ -249,8 +242,7 @@ func (l *Ledger) put(ctx context.Context, tx *transaction, before closure.Closur
 	return tx.later(ctx, ws...)
 }
 
-// writes are what put writes, the row first; status is the event of the account's status, if that was set. A mark of a wake moves
-// neither version nor history, and is compared beside them.
+// writes are what put writes, the row first; status is the event of the account's status, if that was set.
 func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *closure.Event, evs ...*closure.Event) ([]write, error) {
 	if c.Version != before.Version {
 		c.Token = newToken()
@@ -277,14 +269,29 @@ func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *clos
 	text := string(memo)
 	args := values(movingFields(c, &text))
 	args = append(args, cents(c.Memo.Worth), cents(c.Memo.OnWay), c.Seq, c.HeadHash)
-	n := len(args)
-	row := write{
-		what: "update closure",
-		q: "UPDATE closeout.closures SET " + assign(slices.Concat(moving, counted, chained)) +
-			fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7),
-		args: append(args, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt)),
-	}
+	row := l.set("update closure", before, moveRow, args...)
 	return slices.Concat([]write{row}, beside, last), nil
+}
+
+// set is the write of some columns of a row, where it is still what before says.
+func (l *Ledger) set(what string, before closure.Closure, q string, to ...any) write {
+	return write{what: what, q: q, args: append(to, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt))}
+}
+
+// What set carries out. A change moves the row's version or its history; a mark of a wake, which moves neither, is compared beside them.
+var (
+	moveRow  = moveText(slices.Concat(moving, counted, chained))
+	moveHead = moveText(chained)
+)
+
+func moveText(columns []string) string {
+	set := make([]string, len(columns))
+	for i, c := range columns {
+		set[i] = fmt.Sprintf("%s = $%d", c, i+1)
+	}
+	n := len(columns)
+	return "UPDATE closeout.closures SET " + strings.Join(set, ", ") +
+		fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7)
 }
 
 // values turns pointers to fields into the values they point at.
@@ -326,14 +333,6 @@ func places(from, n int) string {
 	p := make([]string, n)
 	for i := range p {
 		p[i] = fmt.Sprintf("$%d", from+i)
-	}
-	return strings.Join(p, ", ")
-}
-
-func assign(columns []string) string {
-	p := make([]string, len(columns))
-	for i, c := range columns {
-		p[i] = fmt.Sprintf("%s = $%d", c, i+1)
 	}
 	return strings.Join(p, ", ")
 }

@@ -54,7 +54,7 @@ func TestPostgresRoundTrips(t *testing.T) {
 		}
 	}
 	wait := closure.Wait(0, closure.Selling, "at the market")
-	ask("an initiate", []string{"BEGIN", "INSERT closures", "INSERT events, INSERT notices", "COMMIT"}, func() (err error) {
+	ask("an initiate", []string{"INSERT closures, INSERT events, INSERT notices"}, func() (err error) {
 		c, _, err = l.Create(ctx, ledger.Wish{AccountID: "a", RelationshipID: "b", Actor: "key:a"})
 		return err
 	})
@@ -62,25 +62,25 @@ func TestPostgresRoundTrips(t *testing.T) {
 		c, is, err = l.Load(ctx, c.ID)
 		return err
 	})
-	ask("a look that found something new", []string{"BEGIN", "UPDATE closures, INSERT events", "COMMIT"}, save(wait))
+	ask("a look that found something new", []string{"UPDATE closures, INSERT events"}, save(wait))
 	ask("a look that found nothing new", []string{"UPDATE closures"}, save(wait))
 	ask("a claim", []string{
-		"BEGIN", "SELECT, SELECT holds, SELECT closures, SELECT intents", "UPDATE closures, INSERT events, INSERT intents", "COMMIT",
+		"SELECT, SELECT holds, UPDATE closures, INSERT events, SELECT intents, INSERT intents",
 	}, func() (err error) {
 		c, is, err = l.Claim(ctx, c, closure.Claimed(now, now, "pay out", true), []closure.Intent{{Kind: closure.TransferIntent, BankingDay: "2026-11-18", ClaimedAt: now, Deadline: now}}, closure.Event{Kind: "claim", At: now})
 		return err
 	})
-	ask("an answer", []string{"BEGIN", "SELECT closures, SELECT intents", "UPDATE closures, INSERT events, UPDATE intents", "COMMIT"}, func() (err error) {
+	ask("an answer", []string{"UPDATE closures, INSERT events, UPDATE intents"}, func() (err error) {
 		is[0].State, is[0].BrokerID = closure.IntentSent, "t1"
-		row, i, err := l.Record(ctx, is[0], closure.Event{Kind: "answer", At: now})
+		row, i, err := l.Record(ctx, c, is[0], closure.Event{Kind: "answer", At: now})
 		is[0], c.Seq, c.HeadHash = i, row.Seq, row.HeadHash
 		return err
 	})
 	done := is[0]
 	done.Finished = "COMPLETE"
-	ask("the save behind an instruction", []string{"BEGIN", "UPDATE closures, INSERT events, UPDATE intents", "COMMIT"},
+	ask("the save behind an instruction", []string{"UPDATE closures, INSERT events, UPDATE intents"},
 		save(closure.Wait(0, closure.TransferPending, "on its way"), ledger.Learned{Was: is[0].State, Intent: done}))
-	ask("the end", []string{"BEGIN", "UPDATE closures, INSERT events, INSERT notices", "COMMIT"}, save(closure.Done("paid out")))
+	ask("the end", []string{"UPDATE closures, INSERT events, INSERT notices"}, save(closure.Done("paid out")))
 	ask("a letter", []string{"UPDATE notices", "UPDATE notices"}, func() error {
 		n, err := l.LeaseNotice(ctx, time.Minute)
 		if err != nil {

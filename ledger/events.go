@@ -82,16 +82,21 @@ func chain(c *closure.Closure, evs ...*closure.Event) (ws []write, err error) {
 
 // append writes events of a row that does not move otherwise, and moves its head. The row must be locked.
 func (l *Ledger) append(ctx context.Context, tx *transaction, c *closure.Closure, evs ...*closure.Event) error {
-	was := c.Seq
-	ws, err := chain(c, evs...)
-	if err != nil || len(ws) == 0 {
+	ws, err := l.appended(c, evs...)
+	if err != nil {
 		return err
 	}
-	head := write{
-		what: "append events", q: "UPDATE closeout.closures SET seq = $1, head_hash = $2 WHERE id = $3 AND seq = $4",
-		args: []any{c.Seq, c.HeadHash, c.ID, was},
+	return tx.later(ctx, ws...)
+}
+
+// appended are what append writes, where the row is still what c says.
+func (l *Ledger) appended(c *closure.Closure, evs ...*closure.Event) ([]write, error) {
+	before := *c
+	ws, err := chain(c, evs...)
+	if err != nil || len(ws) == 0 {
+		return nil, err
 	}
-	return tx.later(ctx, append([]write{head}, ws...)...)
+	return append([]write{l.set("append events", before, moveHead, c.Seq, c.HeadHash)}, ws...), nil
 }
 
 func chainHash(prev string, body []byte) string {

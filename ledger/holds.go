@@ -112,25 +112,18 @@ func (l *Ledger) holdLock() int64 {
 	return 0x6368<<48 | n
 }
 
-// notHeld are the reads that refuse a claim while its environment is held. A claim that has read the row before the hold was
+// errHeld says that an environment is held.
+var errHeld = errors.New("everything is held")
+
+// notHeld are the conditions that refuse a claim while its environment is held. A claim that has read the row before the hold was
 // written holds the lock by then, and the hold outlasts it. The lock and the read must be two statements: each sees what was
 // committed before it (openPostgres demands read committed). SQLite has one writer at a time.
-func (l *Ledger) notHeld() []read {
-	hold := read{
-		q: "SELECT " + holdColumns + " FROM closeout.holds WHERE environment = $1", args: []any{string(l.env)}, none: errors.New("the ledger has no row for a hold of this environment"),
-		row: func(r row) error {
-			h, err := scanHold(r)
-			if err == nil && h.Held {
-				err = &HeldError{h}
-			}
-			return err
-		},
-	}
+func (l *Ledger) notHeld() []write {
+	hold := write{what: "look for a hold", q: "SELECT 1 FROM closeout.holds WHERE environment = $1 AND held = 0", args: []any{string(l.env)}, unmet: errHeld}
 	if l.db.sqlite {
-		return []read{hold}
+		return []write{hold}
 	}
-	lock := read{q: "SELECT pg_advisory_xact_lock_shared($1)", args: []any{l.holdLock()}, row: func(row) error { return nil }}
-	return []read{lock, hold}
+	return []write{{what: "lock out a hold", q: "SELECT pg_advisory_xact_lock_shared($1)", args: []any{l.holdLock()}}, hold}
 }
 
 // outlastClaims waits until every claim has ended that may have overlooked a hold.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"closeout/closure"
 )
@@ -66,6 +67,8 @@ func scanIntent(r row) (closure.Intent, error) {
 	return i, nil
 }
 
+var newIntent = "INSERT INTO closeout.intents (" + intentColumns + ") VALUES (" + places(1, strings.Count(intentColumns, ",")+1) + ")"
+
 // insertIntent is the write of a new intent.
 func insertIntent(i closure.Intent) (write, error) {
 	listed, err := json.Marshal(i.Listed)
@@ -83,7 +86,7 @@ func insertIntent(i closure.Intent) (write, error) {
 		ts(i.AnsweredAt), money(i.FilledQty), money(i.Proceeds), i.Finished,
 	}
 	return write{
-		what: "insert intent", q: "INSERT INTO closeout.intents (" + intentColumns + ") VALUES (" + places(1, len(args)) + ")", args: args,
+		what: "insert intent", q: newIntent, args: args,
 		unique: fmt.Errorf("%w: another intent of this account stands in the way", ErrStale),
 	}, nil
 }

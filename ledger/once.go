@@ -134,17 +134,13 @@ func (l *Ledger) Forget(ctx context.Context, limit int) (int, error) {
 }
 
 func (l *Ledger) answer(ctx context.Context, tx *transaction, r *Reservation, a Answer) error {
-	err := one(tx.ExecContext(ctx, "UPDATE closeout.idempotency_keys SET status = $1, location = $2, body = $3, lease = ''"+
-		" WHERE environment = $4 AND client = $5 AND key_hash = $6 AND lease = $7 AND status = 0",
-		a.Status, plain(a.Location), plain(string(a.Body)), string(l.env), r.client, r.key, r.lease))
-	if errors.Is(err, ErrStale) { // its lease was over
-		return ErrInFlight
-	}
-	if err != nil {
-		return fmt.Errorf("keep an answer: %w", err)
-	}
 	r.written = &a
-	return nil
+	return tx.later(ctx, write{
+		what: "keep an answer", unmet: ErrInFlight, // its lease was over
+		q: "UPDATE closeout.idempotency_keys SET status = $1, location = $2, body = $3, lease = ''" +
+			" WHERE environment = $4 AND client = $5 AND key_hash = $6 AND lease = $7 AND status = 0",
+		args: []any{a.Status, plain(a.Location), plain(string(a.Body)), string(l.env), r.client, r.key, r.lease},
+	})
 }
 
 // reply writes the answers to what a change has made, in the change's transaction.

@@ -56,13 +56,13 @@ func (l *Ledger) Newest(ctx context.Context) (m Mark, err error) {
 // marksAtOnce is how many marks one statement looks for.
 const marksAtOnce = 16
 
-var hasMarks = "SELECT hash FROM closeout.events WHERE " + func() string {
+var hasMarks = "SELECT hash FROM closeout.events WHERE (closure_id, seq, hash) IN (VALUES " + func() string {
 	each := make([]string, marksAtOnce)
 	for n := range each {
-		each[n] = fmt.Sprintf("closure_id = $%d AND seq = $%d AND hash = $%d", 3*n+1, 3*n+2, 3*n+3)
+		each[n] = fmt.Sprintf("($%d, CAST($%d AS BIGINT), $%d)", 3*n+1, 3*n+2, 3*n+3)
 	}
-	return strings.Join(each, " OR ")
-}()
+	return strings.Join(each, ", ")
+}() + ")"
 
 // Lacks are those of some marks whose very events this ledger neither has nor, as far as it knows, has had: what ended before a
 // removal may be gone by it.

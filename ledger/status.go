@@ -127,7 +127,7 @@ func (s *statusColumn) try(ctx context.Context, db *database) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = errors.Join(tx.Rollback(), tx.conn.Close()) }() // nothing was written in it
+	defer tx.end() // nothing was written in it
 	_, err = s.current(ctx, tx, "00000000-0000-0000-0000-000000000000")
 	if _, ok := errors.AsType[*statusWarning](err); ok {
 		return nil

@@ -70,7 +70,7 @@ func (l *Ledger) Streams(ctx context.Context) ([]Stream, error) {
 // nothing: the account has no closure that is running, or its visit is due already. For an account without a closure this is
 // one read by an index.
 func (l *Ledger) Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error) {
-	if c, err = l.open(ctx, l.db, account); err != nil {
+	if c, err = l.open(ctx, account); err != nil {
 		if errors.Is(err, ErrNotFound) {
 			return c, false, nil
 		}

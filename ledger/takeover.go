@@ -45,7 +45,7 @@ func (l *Ledger) TakeOver(ctx context.Context, t Takeover) (c closure.Closure, t
 	}
 	err = l.tx(ctx, func(tx *transaction) error {
 		c = born
-		if taken, err = l.insert(ctx, tx, &c, first, t.Wish); err != nil || !taken {
+		if err := l.insert(ctx, tx, &c, first, t.Wish); err != nil {
 			return err
 		}
 		// Asked after the insert: a closure that stood in its way and has ended since is seen here.
@@ -63,15 +63,15 @@ func (l *Ledger) TakeOver(ctx context.Context, t Takeover) (c closure.Closure, t
 		}
 		return nil
 	})
-	if errors.Is(err, errHadOne) || errors.Is(err, ErrNotFound) { // or the open one ended before it could be read
-		c, err = l.OfAccount(ctx, t.AccountID)
+	if errors.Is(err, errOpen) || errors.Is(err, errHadOne) {
+		c, err = l.OfAccount(ctx, t.AccountID) // an open one is the latest: none is made beside it
 		return c, false, err
 	}
 	if err != nil {
 		return closure.Closure{}, false, fmt.Errorf("take over: %w", err)
 	}
 	about(ctx, c)
-	return c, taken, nil
+	return c, true, nil
 }
 
 var errHadOne = errors.New("the account had a closure before")

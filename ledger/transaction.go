@@ -1,33 +1,39 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // transaction is one transaction of a database. What it writes need not be waited for one by one: writes that each must change
-// exactly one row are queued, and on Postgres sent together, before the next statement or the commit.
+// exactly one row are queued, and on Postgres sent together, before the next statement or with the commit. There its beginning
+// goes with its first statements, and it takes no words at all where it is nothing but writes.
 type transaction struct {
-	*sql.Tx
-	conn   *sql.Conn // that the Tx is on
-	sqlite bool
-	told   func(statement string, alone bool)
-	queued []write
-	failed error // the first write that did not do what it must; nothing is committed then
+	queryer // what carries out a statement within it
+	db      *database
+	conn    *sql.Conn
+	begun   bool
+	queued  []write
+	failed  error // the first write that did not do what it must; nothing is committed then
 }
 
-// write is a statement that must change exactly one row.
+// write is a statement that must change exactly one row, or a condition: a query that must find one.
 type write struct {
 	what   string // in an error
 	q      string
 	args   []any
 	unique error // what it means that a unique index has such a row already; nil: nothing that is foreseen
+	unmet  error // what it means that there was no such row; nil: ErrStale
 }
 
 // read is a query, and what becomes of each of its rows.
@@ -38,17 +44,63 @@ type read struct {
 	none error // where there is no row; nil: that is no error
 }
 
-// said is what the database answered to a write, as an error: ErrStale where no row was changed.
+// said is what the database answered to a write, as an error.
 func (w write) said(n int64, err error) error {
 	switch {
 	case err != nil && w.unique != nil && isUnique(err):
 		return w.unique
+	case isUnmet(err), err == nil && n != 1:
+		return cmp.Or(w.unmet, ErrStale)
 	case err != nil:
 		return fmt.Errorf("%s: %w", w.what, err)
-	case n != 1:
-		return ErrStale
 	}
 	return nil
+}
+
+// unmet is what a Postgres says, in its log too, of a write that did not change one row.
+const unmet = "closeout: another was first, and this writer looks again; rows: "
+
+// must is the write's text for a Postgres that is not waited for: it refuses, and with it all that stands behind, what would not
+// change one row.
+func (w write) must() string {
+	q := w.q
+	switch {
+	case w.condition():
+	case strings.HasPrefix(q, "INSERT ") && !strings.Contains(q, " ON CONFLICT "):
+		return q // it does, or is an error by itself
+	default:
+		q += " RETURNING 1"
+	}
+	return "WITH w AS (" + q + ") SELECT CASE WHEN count(*) = 1 THEN 1 ELSE ('" + unmet + "' || count(*))::int END FROM w"
+}
+
+func (w write) condition() bool { return strings.HasPrefix(w.q, "SELECT ") }
+
+// carryOut waits for it.
+func (w write) carryOut(ctx context.Context, on queryer) error {
+	var n int64
+	if !w.condition() {
+		r, err := on.ExecContext(ctx, w.q, w.args...)
+		if err == nil {
+			n, err = r.RowsAffected()
+		}
+		return w.said(n, err)
+	}
+	rows, err := on.QueryContext(ctx, w.q, w.args...)
+	if err != nil {
+		return w.said(n, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		n++
+	}
+	return w.said(n, rows.Err())
+}
+
+// isUnmet says whether Postgres refused what must has written.
+func isUnmet(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "22P02" && strings.Contains(e.Message, unmet)
 }
 
 // tx runs fn in one transaction. An error of the commit itself means that nobody knows whether it took place.
@@ -56,26 +108,16 @@ func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
 	return l.db.tx(ctx, fn)
 }
 
-func (d *database) tx(ctx context.Context, fn func(tx *transaction) error) error {
+func (d *database) tx(ctx context.Context, fn func(tx *transaction) error) (err error) {
 	tx, err := d.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer func() { _ = errors.Join(tx.Rollback(), tx.conn.Close()) }() // after a commit the first does nothing
+	defer tx.end()
 	if err := fn(tx); err != nil && tx.failed == nil {
 		return err
 	}
-	if err := tx.flush(ctx); err != nil {
-		return err
-	}
-	tell(tx.told, "COMMIT", false)
-	_, span := begin(ctx, "COMMIT", d.sqlite)
-	err = tx.Commit()
-	end(span, err)
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return tx.commit(ctx)
 }
 
 // write carries out writes in one transaction, of which a single one needs no words.
@@ -83,35 +125,79 @@ func (d *database) write(ctx context.Context, ws ...write) error {
 	if len(ws) != 1 {
 		return d.tx(ctx, func(tx *transaction) error { return tx.later(ctx, ws...) })
 	}
-	r, err := d.ExecContext(ctx, ws[0].q, ws[0].args...)
-	var n int64
-	if err == nil {
-		n, err = r.RowsAffected()
-	}
-	return ws[0].said(n, err)
+	return ws[0].carryOut(ctx, d)
 }
 
+const (
+	beginning = "BEGIN"
+	ending    = "COMMIT"
+)
+
+// begin takes a connection, and begins the transaction of a SQLite. That of a Postgres begins with its first statement.
 func (d *database) begin(ctx context.Context) (*transaction, error) {
-	tell(d.told, "BEGIN", false)
-	_, span := begin(ctx, "BEGIN", d.sqlite) // the wait for a connection is in it
-	conn, err := d.Conn(ctx)
-	if err != nil {
-		end(span, err)
-		return nil, err
+	if d.sqlite {
+		tell(d.told, beginning, false)
 	}
-	tx, err := conn.BeginTx(ctx, nil)
+	_, span := begin(ctx, beginning, d.sqlite) // the wait for a connection is in it
+	conn, err := d.Conn(ctx)
+	t := &transaction{queryer: conn, db: d, conn: conn, begun: d.sqlite}
+	if err == nil && d.sqlite {
+		if t.queryer, err = conn.BeginTx(ctx, nil); err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}
+	end(span, err)
+	return t, err
+}
+
+// commit ends the transaction.
+func (t *transaction) commit(ctx context.Context) error {
+	if !t.db.sqlite {
+		return t.send(ctx, true)
+	}
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	tell(t.db.told, ending, false)
+	_, span := begin(ctx, ending, true)
+	err := t.queryer.(*sql.Tx).Commit() //nolint:forcetypeassert // begin has begun it
 	end(span, err)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return fmt.Errorf("commit: %w", err)
 	}
-	return &transaction{Tx: tx, conn: conn, sqlite: d.sqlite, told: d.told}, nil
+	return nil
+}
+
+// rollbackPatience is how long a Postgres may take to hear that a transaction is given up; its connection is given up then.
+const rollbackPatience = 5 * time.Second
+
+// end gives the connection back, and the transaction up if it was not committed.
+func (t *transaction) end() {
+	if tx, ok := t.queryer.(*sql.Tx); ok {
+		_ = tx.Rollback() // after a commit it does nothing
+	} else {
+		_ = t.conn.Raw(func(driver any) error { return giveUp(driver.(*stdlib.Conn).Conn().PgConn()) }) //nolint:forcetypeassert // openPostgres opens no other
+	}
+	_ = t.conn.Close()
+}
+
+func giveUp(c *pgconn.PgConn) error {
+	if c.IsClosed() || c.TxStatus() == 'I' {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rollbackPatience)
+	defer cancel()
+	if _, err := c.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
+		return driver.ErrBadConn // the pool closes it
+	}
+	return nil
 }
 
 // later queues writes, in their order. On SQLite, where nothing is far away, they are carried out at once. Any error is of them
 // or of earlier ones.
 func (t *transaction) later(ctx context.Context, ws ...write) error {
 	t.queued = append(t.queued, ws...)
-	if t.sqlite {
+	if t.db.sqlite {
 		return t.flush(ctx)
 	}
 	return t.failed
@@ -119,43 +205,64 @@ func (t *transaction) later(ctx context.Context, ws ...write) error {
 
 // flush sends what is queued.
 func (t *transaction) flush(ctx context.Context) error {
+	if !t.db.sqlite {
+		return t.send(ctx, false)
+	}
 	ws := t.queued
 	t.queued = nil
-	switch {
-	case t.failed != nil || len(ws) == 0:
-	case t.sqlite:
-		for _, w := range ws {
-			r, err := t.ExecContext(ctx, w.q, w.args...)
-			var n int64
-			if err == nil {
-				n, err = r.RowsAffected()
-			}
-			if t.failed = w.said(n, err); t.failed != nil {
-				break
-			}
+	for _, w := range ws {
+		if t.failed != nil {
+			break
 		}
-	default:
-		t.failed = t.send(ctx, ws)
+		t.failed = w.carryOut(ctx, t)
 	}
 	return t.failed
 }
 
-// send sends writes in one round trip. The first that did not do what it must decides; those behind it may have been carried
-// out, and are not committed.
-func (t *transaction) send(ctx context.Context, ws []write) error {
-	var b pgx.Batch
-	texts := make([]string, len(ws))
-	for n, w := range ws {
-		b.Queue(w.q, w.args...)
-		texts[n] = w.q
+// send sends a Postgres what is queued, and with it the commit if that is all, in one round trip. The first write that did not do
+// what it must decides: the server carries out nothing behind it.
+func (t *transaction) send(ctx context.Context, last bool) error {
+	ws := t.queued
+	t.queued = nil
+	if t.failed != nil || len(ws) == 0 && !(last && t.begun) {
+		return t.failed
 	}
-	return together(ctx, t.conn, t.told, false, texts, &b, func(answers pgx.BatchResults) error {
-		for _, w := range ws {
+	b := batch{conn: t.conn, told: t.db.told, alone: last && !t.begun} // which the server makes a transaction
+	if !b.alone {
+		t.first(&b)
+	}
+	for _, w := range ws {
+		b.add(w.q, w.must(), w.args, func(answers pgx.BatchResults) error {
 			tag, err := answers.Exec()
-			if err := w.said(tag.RowsAffected(), err); err != nil {
-				return err
+			return w.said(tag.RowsAffected(), err)
+		})
+	}
+	if last && t.begun {
+		b.add(ending, ending, nil, func(answers pgx.BatchResults) error {
+			tag, err := answers.Exec()
+			if err == nil && tag.String() != ending {
+				err = fmt.Errorf("the database answered %s", tag)
 			}
+			if err != nil {
+				return fmt.Errorf("commit: %w", err)
+			}
+			return nil
+		})
+	}
+	t.failed = b.send(ctx)
+	return t.failed
+}
+
+// first puts the transaction's beginning before a batch, if it has not begun.
+func (t *transaction) first(b *batch) {
+	if t.begun {
+		return
+	}
+	b.add(beginning, beginning, nil, func(answers pgx.BatchResults) error {
+		if _, err := answers.Exec(); err != nil {
+			return fmt.Errorf("begin: %w", err)
 		}
+		t.begun = true
 		return nil
 	})
 }
@@ -166,7 +273,7 @@ func (d *database) reads(ctx context.Context, rs ...read) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(reads(ctx, conn, conn, d.sqlite, d.told, true, rs), conn.Close())
+	return errors.Join(d.ask(ctx, conn, batch{conn: conn, told: d.told, alone: true}, rs), conn.Close())
 }
 
 // reads does so within the transaction.
@@ -174,39 +281,35 @@ func (t *transaction) reads(ctx context.Context, rs ...read) error {
 	if err := t.flush(ctx); err != nil {
 		return err
 	}
-	return reads(ctx, t.Tx, t.conn, t.sqlite, t.told, false, rs)
+	b := batch{conn: t.conn, told: t.db.told}
+	if !t.db.sqlite {
+		t.first(&b)
+	}
+	return t.db.ask(ctx, t.queryer, b, rs)
 }
 
-func reads(ctx context.Context, on queryer, conn *sql.Conn, sqlite bool, told func(string, bool), alone bool, rs []read) error {
-	if sqlite {
-		for _, r := range rs {
-			tell(told, r.q, alone)
+func (d *database) ask(ctx context.Context, on queryer, b batch, rs []read) error {
+	for _, r := range rs {
+		if d.sqlite {
+			tell(d.told, r.q, b.alone)
 			if err := r.carryOut(ctx, on); err != nil {
 				return err
 			}
+			continue
 		}
-		return nil
-	}
-	var b pgx.Batch
-	texts := make([]string, len(rs))
-	for n, r := range rs {
-		b.Queue(r.q, r.args...)
-		texts[n] = r.q
-	}
-	return together(ctx, conn, told, alone, texts, &b, func(answers pgx.BatchResults) error {
-		for _, r := range rs {
+		b.add(r.q, r.q, r.args, func(answers pgx.BatchResults) error {
 			rows, err := answers.Query()
 			if err != nil {
 				return err
 			}
-			err = r.each(rows)
-			rows.Close()
-			if err != nil {
-				return err
-			}
-		}
+			defer rows.Close()
+			return r.each(rows)
+		})
+	}
+	if d.sqlite {
 		return nil
-	})
+	}
+	return b.send(ctx)
 }
 
 // carryOut asks SQLite.
@@ -244,22 +347,43 @@ func (r read) each(rows interface {
 	return none
 }
 
-// together sends a batch of statements in one round trip and hands their answers on. Outside a transaction the database makes
-// them one.
-func together(ctx context.Context, conn *sql.Conn, told func(string, bool), alone bool, texts []string, b *pgx.Batch, answered func(pgx.BatchResults) error) error {
-	q := strings.Join(texts, ";\n")
-	tell(told, q, alone)
+// batch are statements that a Postgres is sent in one round trip. Outside a transaction the server makes them one.
+type batch struct {
+	conn     *sql.Conn
+	told     func(string, bool)
+	alone    bool // whether it is outside a transaction
+	texts    []string
+	queued   pgx.Batch
+	answered []func(pgx.BatchResults) error
+}
+
+// add puts a statement at the end: what is told of it, its text, and what becomes of its answer.
+func (b *batch) add(told, text string, args []any, answered func(pgx.BatchResults) error) {
+	b.texts = append(b.texts, told)
+	b.queued.Queue(text, args...)
+	b.answered = append(b.answered, answered)
+}
+
+// send sends it, and hands on the answers. The first error is the batch's.
+func (b *batch) send(ctx context.Context) error {
+	q := strings.Join(b.texts, ";\n")
+	tell(b.told, q, b.alone)
 	ctx, span := begin(ctx, q, false)
 	var crash any
-	err := conn.Raw(func(driver any) (err error) {
-		answers := driver.(*stdlib.Conn).Conn().SendBatch(ctx, b) //nolint:forcetypeassert // openPostgres opens no other
+	err := b.conn.Raw(func(driver any) (err error) {
+		answers := driver.(*stdlib.Conn).Conn().SendBatch(ctx, &b.queued) //nolint:forcetypeassert // openPostgres opens no other
 		defer func() {
 			crash = recover() // Raw would close the connection then, and wait for the transaction's end, for ever
 			if err2 := answers.Close(); err == nil {
 				err = err2
 			}
 		}()
-		return answered(answers)
+		for _, answered := range b.answered {
+			if err := answered(answers); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	end(span, err)
 	if crash != nil {
@@ -271,32 +395,43 @@ func together(ctx context.Context, conn *sql.Conn, told func(string, bool), alon
 // Any other statement of a transaction is behind what is queued. A write that fails there is told by the commit.
 
 func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	_ = t.flush(ctx)
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	row := t.Tx.QueryRowContext(ctx, text(q, t.sqlite), args...)
+	_ = t.before(ctx)
+	tell(t.db.told, q, false)
+	ctx, span := begin(ctx, q, t.db.sqlite)
+	row := t.queryer.QueryRowContext(ctx, text(q, t.db.sqlite), args...)
 	end(span, row.Err())
 	return row
 }
 
 func (t *transaction) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	if err := t.flush(ctx); err != nil {
+	if err := t.before(ctx); err != nil {
 		return nil, err
 	}
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	rows, err := t.Tx.QueryContext(ctx, text(q, t.sqlite), args...)
+	tell(t.db.told, q, false)
+	ctx, span := begin(ctx, q, t.db.sqlite)
+	rows, err := t.queryer.QueryContext(ctx, text(q, t.db.sqlite), args...)
 	end(span, err)
 	return rows, err
 }
 
 func (t *transaction) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	if err := t.flush(ctx); err != nil {
+	if err := t.before(ctx); err != nil {
 		return nil, err
 	}
-	tell(t.told, q, false)
-	ctx, span := begin(ctx, q, t.sqlite)
-	r, err := t.Tx.ExecContext(ctx, text(q, t.sqlite), args...)
+	tell(t.db.told, q, false)
+	ctx, span := begin(ctx, q, t.db.sqlite)
+	r, err := t.queryer.ExecContext(ctx, text(q, t.db.sqlite), args...)
 	end(span, err)
 	return r, err
+}
+
+// before sends what must be there before a statement that is waited for.
+func (t *transaction) before(ctx context.Context) error {
+	if err := t.flush(ctx); err != nil || t.begun {
+		return err
+	}
+	b := batch{conn: t.conn, told: t.db.told}
+	t.first(&b)
+	t.failed = b.send(ctx)
+	return t.failed
 }

@@ -35,47 +35,97 @@ func (l *Ledger) rowOf(id, locking string, to *closure.Closure) read {
 // somebody else moved first, or the account has another transfer on the wire or on this banking day; nothing may be sent.
 // *HeldError: an operator holds everything; nothing may be sent. Any other error leaves it open whether the claim was written: nothing may be sent either.
 func (l *Ledger) Claim(ctx context.Context, c closure.Closure, ch closure.Change, send []closure.Intent, ev closure.Event) (closure.Closure, []closure.Intent, error) {
-	var next closure.Closure
-	out := make([]closure.Intent, len(send))
-	err := l.tx(ctx, func(tx *transaction) error {
-		c, err := l.still(ctx, tx, c, send)
-		if err != nil {
-			return err
-		}
-		if next, _, err = closure.Apply(c, ch, l.policy); err != nil {
-			return err
-		}
-		var ws []write
-		for n, i := range send {
-			w := updateIntent(closure.IntentSending, i)
-			if i.ID == "" {
-				i.ID = fmt.Sprintf("%s/%d/%d", c.ID, next.Version, n)
-				i.ClosureID, i.Environment, i.AccountID = c.ID, c.Environment, c.AccountID
-				i.Key, i.N, i.State = next.Version, n, closure.IntentSending
-				if w, err = insertIntent(i); err != nil {
-					return err
-				}
-			}
-			ws = append(ws, w)
-			out[n] = i
-		}
-		if err := l.put(ctx, tx, c, &next, &ev); err != nil {
-			return err
-		}
-		return tx.later(ctx, ws...)
+	var out []closure.Intent
+	next, err := l.upon(ctx, c, ch, func(c closure.Closure, next *closure.Closure, _ *closure.Event) (err error) {
+		out, err = l.claim(ctx, c, next, send, ev)
+		return err
 	})
+	if errors.Is(err, errHeld) {
+		h, err2 := l.Hold(ctx)
+		err = errors.Join(err, err2)
+		if err2 == nil { // be it over by now: the next look claims
+			err = &HeldError{h}
+		}
+	}
 	if err != nil {
 		return c, nil, fmt.Errorf("claim: %w", err)
 	}
 	return next, out, nil
 }
 
-// Record writes the broker's answer on an intent by its id, whatever the row has become. An answer that the broker took a
-// transfer, over an intent that was given up, makes it late. The row and the intent are returned as they then stand.
-func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
-	var c closure.Closure
+// claim writes a claim, where the row is still what c says, nothing is held, and no transfer that was given up for lost has turned up,
+// at which a person must look first.
+func (l *Ledger) claim(ctx context.Context, c closure.Closure, next *closure.Closure, send []closure.Intent, ev closure.Event) ([]closure.Intent, error) {
+	row, err := l.writes(c, next, nil, &ev)
+	if err != nil {
+		return nil, err
+	}
+	ws := append(l.notHeld(), row...)
+	if slices.ContainsFunc(send, func(i closure.Intent) bool { return i.Kind == closure.TransferIntent }) {
+		ws = append(ws, noneLate(c))
+	}
+	out := slices.Clone(send)
+	for n := range out {
+		i := &out[n]
+		if i.ID != "" {
+			ws = append(ws, updateIntent(closure.IntentSending, *i))
+			continue
+		}
+		i.ID = fmt.Sprintf("%s/%d/%d", c.ID, next.Version, n)
+		i.ClosureID, i.Environment, i.AccountID = c.ID, c.Environment, c.AccountID
+		i.Key, i.N, i.State = next.Version, n, closure.IntentSending
+		w, err := insertIntent(*i)
+		if err != nil {
+			return nil, err
+		}
+		ws = append(ws, w)
+	}
+	return out, l.db.write(ctx, ws...)
+}
+
+// noneLate is the condition that no transfer of a closure has turned up that was given up for lost.
+func noneLate(c closure.Closure) write {
+	return write{
+		what: "look for late transfers", unmet: fmt.Errorf("%w: a transfer given up for lost has turned up", ErrStale),
+		q: "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM closeout.intents WHERE closure_id = $1 AND state = 'late')", args: []any{c.ID},
+	}
+}
+
+// Record writes the broker's answer on an intent by its id, whatever the row has become since the closure was read. An answer that the
+// broker took a transfer, over an intent that was given up, makes it late. The row and the intent are returned as they then stand.
+func (l *Ledger) Record(ctx context.Context, c closure.Closure, answered closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	out := answered
-	err := l.tx(ctx, func(tx *transaction) error {
+	err := l.answered(ctx, &c, answered, ev)
+	if errors.Is(err, ErrStale) {
+		c, out, err = l.answeredLater(ctx, answered, ev)
+	}
+	if err != nil {
+		return c, answered, fmt.Errorf("record answer: %w", err)
+	}
+	return c, out, nil
+}
+
+// answered writes an answer where nothing has happened since the claim, as a rule. ErrStale: something has.
+func (l *Ledger) answered(ctx context.Context, c *closure.Closure, answered closure.Intent, ev closure.Event) error {
+	next := *c
+	ws, err := l.appended(&next, &ev)
+	if err != nil {
+		return err
+	}
+	w := updateIntent(closure.IntentSending, answered)
+	w.args = append(w.args, ts(answered.Deadline)) // each claim has a deadline of its own
+	w.q += fmt.Sprintf(" AND deadline = $%d", len(w.args))
+	if err := l.db.write(ctx, append(ws, w)...); err != nil {
+		return err
+	}
+	*c = next
+	return nil
+}
+
+// answeredLater writes an answer upon whatever row and intent have become.
+func (l *Ledger) answeredLater(ctx context.Context, answered closure.Intent, ev closure.Event) (c closure.Closure, out closure.Intent, err error) {
+	out = answered
+	err = l.tx(ctx, func(tx *transaction) error {
 		var now closure.Intent
 		if err := tx.reads(ctx, l.rowOf(answered.ClosureID, forUpdate, &c), intentOf(answered.ID, &now)); err != nil {
 			return err
@@ -100,10 +150,7 @@ func (l *Ledger) Record(ctx context.Context, answered closure.Intent, ev closure
 		}
 		return tx.later(ctx, updateIntent(now.State, out))
 	})
-	if err != nil {
-		return c, answered, fmt.Errorf("record answer: %w", err)
-	}
-	return c, out, nil
+	return c, out, err
 }
 
 // sameClaim says whether two readings of an intent are of the same claim: each sets a deadline of its own.
@@ -115,30 +162,6 @@ func sameClaim(a, b closure.Intent) bool {
 func (l *Ledger) lock(ctx context.Context, tx *transaction, id string) (c closure.Closure, err error) {
 	err = tx.reads(ctx, l.rowOf(id, forUpdate, &c))
 	return c, err
-}
-
-// still locks the row for a claim and returns it as it is now, if it is at the version that the visit has read, nothing is held, and
-// no transfer that was given up for lost has turned up, at which a person must look first. What came since the visit's reading without
-// moving the row, the mark of a wake or the error of an overlapping delivery, is in it and won't be written over.
-func (l *Ledger) still(ctx context.Context, tx *transaction, c closure.Closure, send []closure.Intent) (now closure.Closure, err error) {
-	var late int
-	pays := slices.ContainsFunc(send, func(i closure.Intent) bool { return i.Kind == closure.TransferIntent })
-	rs := append(l.notHeld(), l.rowOf(c.ID, forUpdate, &now))
-	if pays {
-		rs = append(rs, read{
-			q: "SELECT count(*) FROM closeout.intents WHERE closure_id = $1 AND state = 'late'", args: []any{c.ID},
-			row: func(r row) error { return r.Scan(&late) },
-		})
-	}
-	switch err = tx.reads(ctx, rs...); {
-	case err != nil:
-		return c, err
-	case moved(c, now):
-		return c, ErrStale
-	case late > 0:
-		return c, fmt.Errorf("%w: a transfer given up for lost has turned up", ErrStale)
-	}
-	return now, nil
 }
 
 // moved says whether a row is another one than was read.
@@ -154,29 +177,37 @@ type Learned struct {
 
 // Save ends a visit: the row as Apply says, what was learned of the intents, and the events, in one transaction.
 // ErrStale: another visit or a command came first, and nothing was written.
-//
-// It is written upon the row as it was read, without a lock. Where an answer was recorded meanwhile, a wake marked or the error of
-// an overlapping delivery noted, which don't move the row, it is done again upon what is there now, so that nothing of that is
-// written over.
 func (l *Ledger) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []Learned, evs ...closure.Event) (closure.Closure, error) {
+	next, err := l.upon(ctx, c, ch, func(c closure.Closure, next *closure.Closure, ev *closure.Event) error {
+		return l.save(ctx, c, next, learned, evs, ev)
+	})
+	if err != nil {
+		return c, fmt.Errorf("save: %w", err)
+	}
+	return next, nil
+}
+
+// upon has a change written upon a row as it was read, without a lock. Where an answer was recorded meanwhile, a wake marked or the
+// error of an overlapping delivery noted, which don't move the row, it is done again upon what is there now, so that nothing of that
+// is written over. ErrStale: the row has moved, or write has another reason to say so.
+func (l *Ledger) upon(
+	ctx context.Context, c closure.Closure, ch closure.Change, write func(from closure.Closure, next *closure.Closure, ev *closure.Event) error,
+) (closure.Closure, error) {
 	for from := c; ; {
 		next, ev, err := closure.Apply(from, ch, l.policy)
 		if err == nil {
-			if err = l.save(ctx, from, &next, learned, evs, ev); err == nil {
-				return next, nil
-			}
-			if !errors.Is(err, ErrStale) {
-				return c, fmt.Errorf("save: %w", err)
+			if err = write(from, &next, ev); err == nil || !errors.Is(err, ErrStale) {
+				return next, err
 			}
 		}
 		now, err2 := l.Get(ctx, c.ID)
 		switch {
 		case err2 != nil:
-			return c, fmt.Errorf("save: %w", err2)
+			return c, err2
 		case moved(c, now):
-			return c, fmt.Errorf("save: %w", ErrStale)
+			return c, ErrStale
 		case now.Seq == from.Seq && now.WokenAt.Equal(from.WokenAt):
-			return c, fmt.Errorf("save: %w", err)
+			return c, err
 		}
 		from = now
 	}

@@ -56,7 +56,7 @@ func (k *caseOf) send(i closure.Intent, answered func(*closure.Intent)) {
 	i = made[0]
 	i.State, i.Status, i.RequestID, i.AnsweredAt = closure.IntentSent, 200, "req-"+string(i.Kind), now
 	answered(&i)
-	_, _, err = k.ledger.Record(ctx, i, closure.Event{Kind: "answer", At: now, Actor: closure.Worker, Text: "answered: " + i.Answer, Detail: map[string]any{"broker_id": i.BrokerID}})
+	_, _, err = k.ledger.Record(ctx, next, i, closure.Event{Kind: "answer", At: now, Actor: closure.Worker, Text: "answered: " + i.Answer, Detail: map[string]any{"broker_id": i.BrokerID}})
 	must(k.tb, err)
 	k.c, err = k.ledger.Get(ctx, next.ID)
 	must(k.tb, err)

@@ -163,7 +163,7 @@ func TestEarlierShapes(t *testing.T) {
 	must(t, err)
 	c, i := b.claim(c, bank, 0)
 	i.State, i.BrokerID = closure.IntentSent, "5d8be24b-2c50-4f15-9a7d-8a4ff3cb0b7e"
-	_, _, err = b.ledger.Record(context.Background(), i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker})
+	_, _, err = b.ledger.Record(context.Background(), c, i, closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker})
 	must(t, err)
 	a = b.do("GET", "/account-closure/withdrawal-status/"+id+"/"+i.BrokerID, "")
 	if a.has("transfer_id", "direction", "status", "transfer_status", "transfer_completed", "amount", "created_at", "updated_at"); !strings.Contains(a.text, `"amount":"900.00"`) {

@@ -119,7 +119,7 @@ func TestProgressShowsTheMoney(t *testing.T) {
 			return
 		}
 		made[0].State, made[0].BrokerID, made[0].Finished = closure.IntentSent, brokerID, status
-		_, _, err = b.ledger.Record(ctx, made[0], closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker})
+		_, _, err = b.ledger.Record(ctx, c, made[0], closure.Event{Kind: "answer", At: time.Now(), Actor: closure.Worker})
 		must(t, err)
 		c, err = b.ledger.Get(ctx, c.ID)
 		must(t, err)

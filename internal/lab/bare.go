@@ -147,7 +147,7 @@ func (s *shelf) command(ctx context.Context, id string, decide Decide) (closure.
 	return r.Closure, nil
 }
 
-func (s *shelf) Record(_ context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+func (s *shelf) Record(_ context.Context, _ closure.Closure, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	r := s.rows[i.ClosureID]
 	r.events = append(r.events, ev)
 	return r.Closure, i, r.learn(closure.IntentSending, i)

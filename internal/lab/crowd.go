@@ -206,10 +206,10 @@ func (s crowded) Claim(ctx context.Context, c closure.Closure, ch closure.Change
 	return s.c.shelf.Claim(ctx, c, ch, send, ev)
 }
 
-func (s crowded) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+func (s crowded) Record(ctx context.Context, c closure.Closure, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return s.c.shelf.Record(ctx, i, ev)
+	return s.c.shelf.Record(ctx, c, i, ev)
 }
 
 func (s crowded) Save(ctx context.Context, c closure.Closure, ch closure.Change, learned []ledger.Learned, evs ...closure.Event) (closure.Closure, error) {

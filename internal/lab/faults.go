@@ -128,9 +128,9 @@ func (s points) Claim(ctx context.Context, c closure.Closure, ch closure.Change,
 	return next, is, err
 }
 
-func (s points) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+func (s points) Record(ctx context.Context, c closure.Closure, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	s.l.point(s.p, "before record")
-	row, out, err := s.Ledger.Record(ctx, i, ev)
+	row, out, err := s.Ledger.Record(ctx, c, i, ev)
 	s.l.point(s.p, "after record")
 	return row, out, err
 }

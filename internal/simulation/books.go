@@ -97,13 +97,13 @@ func (b books) Claim(ctx context.Context, c closure.Closure, ch closure.Change, 
 	return out.c, shifted(out.is, -b.p.off), err
 }
 
-func (b books) Record(ctx context.Context, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
+func (b books) Record(ctx context.Context, c closure.Closure, i closure.Intent, ev closure.Event) (closure.Closure, closure.Intent, error) {
 	type recorded struct {
 		c closure.Closure
 		i closure.Intent
 	}
 	out, err := commit(b.p, "record", recorded{i: i}, func() (recorded, error) {
-		row, out, err := b.Ledger.Record(context.WithoutCancel(ctx), shift(i, b.p.off), ev)
+		row, out, err := b.Ledger.Record(context.WithoutCancel(ctx), c, shift(i, b.p.off), ev)
 		if err == nil {
 			b.p.l.noteAnswer(i, out, ev)
 		}

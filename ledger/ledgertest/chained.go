@@ -211,7 +211,7 @@ var chained = map[string]func(*bench){
 				if n%2 == 0 {
 					l = other
 				}
-				if _, _, err := l.Record(b.Context(), in(is[0], closure.IntentSent, "o1"), answer()); err != nil {
+				if _, _, err := l.Record(b.Context(), c, in(is[0], closure.IntentSent, "o1"), answer()); err != nil {
 					b.Error(err)
 				}
 				if _, err := l.Events(b.Context(), c.ID); err != nil { // a history is whole at every moment

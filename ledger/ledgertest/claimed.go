@@ -191,7 +191,7 @@ var claimed = map[string]func(*bench){
 		b.record(in(is[0], closure.IntentSent, "t1"))
 		c, is = b.claim(c, pay("1", "2026-11-19"))
 		b.nothing("an answer with another's transfer", c.ID, ledger.ErrStale, func() error {
-			_, _, err := b.l.Record(b.Context(), in(is[0], closure.IntentSent, "t1"), answer())
+			_, _, err := b.l.Record(b.Context(), c, in(is[0], closure.IntentSent, "t1"), answer())
 			return err
 		})
 		b.nothing("the adoption of another's transfer", c.ID, ledger.ErrStale, func() error {
@@ -201,7 +201,7 @@ var claimed = map[string]func(*bench){
 		})
 		other, is2 := b.claim(b.create("another"), pay("1", "2026-11-18"))
 		b.nothing("another account's", other.ID, ledger.ErrStale, func() error {
-			_, _, err := b.l.Record(b.Context(), in(is2[0], closure.IntentSent, "t1"), answer())
+			_, _, err := b.l.Record(b.Context(), other, in(is2[0], closure.IntentSent, "t1"), answer())
 			return err
 		})
 		b.record(in(is[0], closure.IntentSent, "t2"))

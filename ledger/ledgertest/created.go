@@ -181,7 +181,7 @@ var created = map[string]func(*bench){
 		})
 		_, err6 := b.l.LeaseNotice(ctx, time.Minute)
 		c := b.create("a")
-		_, _, err7 := b.l.Record(ctx, closure.Intent{ID: "no", ClosureID: c.ID}, answer())
+		_, _, err7 := b.l.Record(ctx, c, closure.Intent{ID: "no", ClosureID: c.ID}, answer())
 		for n, err := range []error{err, err2, err3, err4, err5, err6} {
 			if !errors.Is(err, ledger.ErrNotFound) {
 				b.Errorf("question %d: %v", n+1, err)

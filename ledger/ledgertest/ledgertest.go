@@ -201,7 +201,11 @@ func (b *bench) claim(c closure.Closure, send ...closure.Intent) (closure.Closur
 // record writes an answer that must be taken, and returns what the ledger then says of it.
 func (b *bench) record(i closure.Intent) closure.Intent {
 	b.Helper()
-	_, out, err := b.l.Record(b.Context(), i, answer())
+	c, err := b.l.Get(b.Context(), i.ClosureID)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, out, err := b.l.Record(b.Context(), c, i, answer())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -157,7 +157,7 @@ var saved = map[string]func(*bench){
 	"AnErrorNotedBesideAnAnswerIsCounted": func(b *bench) {
 		c, is := b.claim(b.create("a"), intent(closure.OrderIntent, "s"))
 		b.save(c, closure.Stumbled(c.UpdatedAt, "another delivery's", 0, true))
-		row, _, err := b.l.Record(b.Context(), in(is[0], closure.IntentSent, "o1"), answer())
+		row, _, err := b.l.Record(b.Context(), c, in(is[0], closure.IntentSent, "o1"), answer())
 		if err != nil || row.Version != c.Version || row.Failures != 1 {
 			b.Fatalf("%+v, %v", row, err)
 		}

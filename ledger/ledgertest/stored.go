@@ -276,7 +276,7 @@ var stored = map[string]func(*bench){
 				return closure.Pause(c.UpdatedAt, "ann", "hold it"), nil
 			})
 			_, err6 := live.LeaseNotice(ctx, time.Minute)
-			_, _, err7 := live.Record(ctx, in(is[0], closure.IntentSent, "t1"), answer())
+			_, _, err7 := live.Record(ctx, c, in(is[0], closure.IntentSent, "t1"), answer())
 			_, err8 := live.Save(ctx, c, closure.Looked(c.UpdatedAt, closure.Done("done"), closure.Look{}, nil), nil)
 			_, _, err9 := try(ctx, live, c, intent(closure.CancelIntent, "o"))
 			for n, err := range []error{err, err2, err3, err4, err5, err6, err7, err8, err9} {
