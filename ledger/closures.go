@@ -122,13 +122,17 @@ func (l *Ledger) Create(ctx context.Context, w Wish, replies ...*Reply[closure.C
 			}
 			return reply(ctx, l, tx, made, replies)
 		})
-		if created = err == nil; !created && errors.Is(err, errOpen) {
-			made, err = l.open(ctx, w.AccountID)
-		}
 		if err == nil {
 			replied(replies)
 			about(ctx, made)
-			return made, created, nil
+			return made, true, nil
+		}
+		if errors.Is(err, errOpen) {
+			made, err = l.open(ctx, w.AccountID)
+		}
+		if err == nil {
+			about(ctx, made)
+			return made, false, nil
 		}
 		if !errors.Is(err, ErrNotFound) {
 			break

@@ -10,7 +10,7 @@ var simulated = catcher{"./internal/simulation", "^TestSimulate$", "SEEDS=200 FI
 // that the simulation models.
 var (
 	conforming = catcher{"./ledger", "^TestSQLite$/^(AClaimOnARowThatMovedWritesNothing|AClaimOnARowThatIsNotRunningWritesNothing|OneTransferOfAnAccountIsOnTheWire|OneTransferOfAnAccountIsMadeOnABankingDay|" +
-		"EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
+		"AnUnknownOrderIsSentAgainAsTheSameIntent|EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying      = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing     = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
 	working     = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
@@ -20,6 +20,7 @@ var (
 	redriving   = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
 	holding     = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
 	saving      = catcher{"./ledger", "^TestSQLite$/^(AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll|AWakeThatCameDuringTheVisitMakesTheNextOneDueNow|AMarkThatNoHistoryTellsIsHeededBySaves)$", ""}
+	together    = catcher{"./ledger", "^TestPostgres$/^Direct$/^(AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll)$", ""}
 	locking     = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 	restoring   = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse|TestALedgerWithoutItsLastSecondsSendsNothing)$", ""}
 )
@@ -38,7 +39,7 @@ const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
 	resolve                   = "closure/resolve.go"
-	closures                  = "ledger/closures.go"
+	closures, transaction     = "ledger/closures.go", "ledger/transaction.go"
 	redrives, redrive         = "ledger/redrives.go", "closure/redrive.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
@@ -48,11 +49,16 @@ var netOff = []cut{
 	{schema, "CREATE UNIQUE INDEX intents_one_a_day", "CREATE INDEX intents_one_a_day"},
 }
 
-var claimSet = cut{visits, "	case moved(c, now):\n		return c, ErrStale\n	case late", "	case late"}
+// rowSet compares nothing of the row but a wake's mark.
+var rowSet = cut{
+	closures,
+	"\" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d\"",
+	"\" WHERE id = $%d AND environment = $%d AND version <> -$%d AND token <> $%d || 'x' AND state <> $%d || 'x' AND seq <> -$%d AND woken_at IS NOT DISTINCT FROM $%d\"",
+}
 
 var guards = []guard{
 	{
-		"the claim compares and sets", append([]cut{claimSet}, netOff...), simulated,
+		"the claim compares and sets", append([]cut{rowSet}, netOff...), simulated,
 		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond|the closing was asked for while",
 	},
 	{"only a running row is claimed", []cut{{
@@ -64,7 +70,7 @@ var guards = []guard{
 	{"a newer version's memo is carried along", []cut{{
 		"closure/newer.go", "if err != nil || len(beside) == 0 {", "if err != nil || len(beside) >= 0 {",
 	}}, remembering, "became"},
-	{"nothing is claimed while everything is held", []cut{{visits, "rs := append(l.notHeld(), l.rowOf", "rs := append([]read{}, l.rowOf"}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
+	{"nothing is claimed while everything is held", []cut{{visits, "ws := append(l.notHeld(), row...)", "ws := row"}}, conforming, "NothingIsClaimedWhileEverythingIsHeld"},
 	{"a hold outlasts the claims that overlooked it", []cut{{"ledger/holds.go", "		err = l.outlastClaims(ctx)\n", ""}}, holding, "intents when the hold had returned"},
 	{"nothing is paid before the last payout of an earlier system is listed", []cut{{plan, `	if p, ok := b.takenOver(); ok {
 		return p, true
@@ -100,7 +106,7 @@ var guards = []guard{
 	{"one transfer of an account on the wire", netOff[:1], conforming, "OneTransferOfAnAccountIsOnTheWire"},
 	{"one transfer of an account a banking day", netOff[1:], conforming, "OneTransferOfAnAccountIsMadeOnABankingDay"},
 	{"a broker's transfer is one intent's", []cut{{schema, "CREATE UNIQUE INDEX intents_transfer_once", "CREATE INDEX intents_transfer_once"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
-	{"none is late", []cut{{visits, "case late > 0:", "case late < 0:"}}, conforming, "ALateTransferKeepsItsDay"},
+	{"none is late", []cut{{visits, "ws = append(ws, noneLate(c))", "_ = noneLate"}}, conforming, "ALateTransferKeepsItsDay"},
 	{"an answer over a void is late", []cut{{visits, "			out.State = closure.IntentLate\n", ""}}, conforming, "ATransferThatWasGivenUpAndTakenAfterAllIsLate"},
 	{"what can't be remembered fails nothing", []cut{{door, "	if forgotten != nil { // no phase", "	if forgotten != nil && len(out) < 0 { // no phase"}}, visiting("TestAClosureWaitsWhileNothingIsRemembered/"), "TestAClosureWaitsWhileNothingIsRemembered"},
 	{"the deadline", []cut{ // both halves: the context alone holds a late write back, too
@@ -186,8 +192,10 @@ var guards = []guard{
 	}, visiting("TestAPayoutKeepsToItsBankingDay/WhileTheBooksAreRead"), "was claimed for"},
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
 	{"a command locks the row", []cut{{visits, "tx.reads(ctx, l.rowOf(id, forUpdate, &c), l.intentsOf", "tx.reads(ctx, l.rowOf(id, \"\", &c), l.intentsOf"}}, locking, "the closure has moved on"},
-	{"a save compares and sets", []cut{{closures, "\" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d\"", "\" WHERE id = $%d AND environment = $%d AND version <> -$%d AND token <> $%d || 'x' AND state <> $%d || 'x' AND seq <> -$%d AND woken_at IS NOT DISTINCT FROM $%d\""}}, saving, "AStaleSaveWritesNothing"},
-	{"a save learns of an intent as it was read", []cut{{"ledger/transaction.go", "	case n != 1:\n		return ErrStale\n", ""}}, saving, "AStaleIntentWritesNothingAtAll"},
+	{"a save compares and sets", []cut{rowSet}, saving, "AStaleSaveWritesNothing"},
+	{"a save learns of an intent as it was read", []cut{{transaction, "err == nil && n != 1:", "err == nil && n > 1:"}}, saving, "AStaleIntentWritesNothingAtAll"},
+	{"what is sent behind a write falls with it", []cut{{transaction, "ELSE ('\" + unmet + \"' || count(*))::int END", "ELSE 1 END"}}, together, "AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll"},
+	{"a refusal is of its own claim", []cut{{visits, " AND deadline = $%d", " AND deadline || '' <> $%d || 'x'"}}, conforming, "ARefusal of the older claim"},
 	{"a save writes over no wake", []cut{{closures, "AND woken_at IS NOT DISTINCT FROM $%d", "AND (woken_at IS NULL OR woken_at IS NOT NULL OR woken_at = $%d)"}}, saving, "the wake is lost"},
 	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, visiting("TestPlan/WhatAnotherIntentMadeIsNotAdopted"), "want"},
 	{"adopt nothing listed before", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = known\n		if !mine && t.Outgoing()"}}, visiting("TestPlan/WhatWasListedAtTheClaimIsNotAdopted"), "want"},
@@ -236,7 +244,7 @@ var guards = []guard{
 	{"a person voids after the quarantine", []cut{{resolve, "if c.Reason != UnknownTransfer && i.AbsentAt.IsZero() {", "if c.Reason != UnknownTransfer && false {"}}, resolving, "too early"},
 	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
 	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
-	{"an adopted transfer is no other closure's", []cut{{"ledger/transaction.go", "isUnique(err):\n		return w.unique", "isUnique(err):\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
+	{"an adopted transfer is no other closure's", []cut{{transaction, "isUnique(err):\n		return w.unique", "isUnique(err):\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
 	{"an ended session stays ended", []cut{{"ledger/signins.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
 	{"a sign-in has a token of its own", []cut{{"signin/door.go", "errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx))", "errors.Join(d.sessions.Clear(ctx))"}}, entering, "another person has the same token"},
 	{"a session ends for lack of use", []cut{{"signin/door.go", " || idle(s.Values[keySeen]) > idleTime", ""}}, entering, "FAIL: TestSessionsEnd/for_lack_of_use"},

@@ -227,6 +227,12 @@ var claimed = map[string]func(*bench){
 		if len(got) != 1 || !got[0].Deadline.Equal(again.Deadline) || got[0].State != closure.IntentSending || got[0].Key != is[0].Key {
 			b.Errorf("%+v", got)
 		}
+		for _, known := range []closure.Closure{b.get(c.ID), c} { // the row as it is, and as the older visit knows it
+			_, out, err := b.l.Record(b.Context(), known, in(is[0], closure.IntentRefused, ""), answer())
+			if now := b.intents(c.ID)[0]; err != nil || out.State != closure.IntentSending || now.State != closure.IntentSending {
+				b.Errorf("ARefusal of the older claim leaves %s and %s: %v", out.State, now.State, err)
+			}
+		}
 		b.record(in(is[0], closure.IntentSent, "o1"))
 		b.nothing("once its answer is known", c.ID, ledger.ErrStale, func() error {
 			_, _, err := try(b.Context(), b.l, next, again)
