@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"closeout/alpaca/sim"
 	"closeout/bench"
@@ -63,14 +64,19 @@ func drain(t *testing.T, n int, database, addr string) {
 		t.Fatal(err)
 	}
 	due := time.Now().Add(3*time.Second + time.Duration(n)*3*time.Millisecond)
+	var making errgroup.Group
+	making.SetLimit(8)
 	for _, a := range accounts {
-		made, _, err := b.parts.ledger.Create(t.Context(), ledger.Wish{AccountID: a.ID, RelationshipID: a.Bank, NotBefore: b.parts.clock.At(due), Actor: "key:bench"})
-		if err == nil {
-			err = b.parts.queue.Schedule(t.Context(), made)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		making.Go(func() error {
+			made, _, err := b.parts.ledger.Create(t.Context(), ledger.Wish{AccountID: a.ID, RelationshipID: a.Bank, NotBefore: b.parts.clock.At(due), Actor: "key:bench"})
+			if err != nil {
+				return err
+			}
+			return b.parts.queue.Schedule(t.Context(), made)
+		})
+	}
+	if err := making.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	if time.Now().After(due) {
 		t.Fatalf("%d closures could not be made before they were due", n)
