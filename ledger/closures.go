@@ -32,6 +32,9 @@ var (
 	counted = []string{"worth_cents", "on_way_cents"}
 
 	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chained...), ", ")
+
+	// updateRow moves a row that is still as it was read.
+	updateRow = moves(slices.Concat(moving, counted, chained))
 )
 
 // fields are pointers into c in the order of closureColumns, and the memo's text.
@@ -275,15 +278,9 @@ func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *clos
 		return nil, err
 	}
 	text := string(memo)
-	args := values(movingFields(c, &text))
-	args = append(args, cents(c.Memo.Worth), cents(c.Memo.OnWay), c.Seq, c.HeadHash)
-	n := len(args)
-	row := write{
-		what: "update closure",
-		q: "UPDATE closeout.closures SET " + assign(slices.Concat(moving, counted, chained)) +
-			fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7),
-		args: append(args, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt)),
-	}
+	args := append(values(movingFields(c, &text)), cents(c.Memo.Worth), cents(c.Memo.OnWay), c.Seq, c.HeadHash,
+		before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt))
+	row := write{what: "update closure", q: updateRow, args: args}
 	return slices.Concat([]write{row}, beside, last), nil
 }
 
@@ -330,10 +327,12 @@ func places(from, n int) string {
 	return strings.Join(p, ", ")
 }
 
-func assign(columns []string) string {
+func moves(columns []string) string {
 	p := make([]string, len(columns))
 	for i, c := range columns {
 		p[i] = fmt.Sprintf("%s = $%d", c, i+1)
 	}
-	return strings.Join(p, ", ")
+	n := len(columns)
+	return "UPDATE closeout.closures SET " + strings.Join(p, ", ") +
+		fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7)
 }
