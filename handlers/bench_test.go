@@ -14,6 +14,7 @@ import (
 // A visit that moves no money and finds nothing new, as TestWhatAVisitAsks has it, on either pair of servers.
 func BenchmarkVisit(b *testing.B) {
 	onEachPair(b, func(b *testing.B, w *settling) {
+		b.Helper()
 		for b.Loop() {
 			w.visit()
 		}
@@ -23,6 +24,7 @@ func BenchmarkVisit(b *testing.B) {
 // A sweep that finds nothing due, among a thousand that wait.
 func BenchmarkSweep(b *testing.B) {
 	onEachPair(b, func(b *testing.B, w *settling) {
+		b.Helper()
 		ledgertest.Waiting(b, w.ledger, 1000)
 		for b.Loop() {
 			if s, err := w.run.Sweep(b.Context()); err != nil || s.Overdue > 0 {
@@ -36,6 +38,7 @@ func BenchmarkSweep(b *testing.B) {
 func onEachPair(b *testing.B, do func(b *testing.B, w *settling)) {
 	b.Helper()
 	ledgertest.OnEach(b, func(b *testing.B, url string) {
+		b.Helper()
 		var addr string
 		if strings.HasPrefix(url, "sqlite:") {
 			addr = miniredis.RunT(b).Addr()

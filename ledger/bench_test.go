@@ -12,6 +12,7 @@ import (
 // The end of a look that found nothing new: the row alone.
 func BenchmarkSave(b *testing.B) {
 	ledgertest.OnEach(b, func(b *testing.B, url string) {
+		b.Helper()
 		l := ledgertest.Open(b, url, nil)
 		c := ledgertest.Waiting(b, l, 1)
 		b.ReportAllocs()
@@ -27,6 +28,7 @@ func BenchmarkSave(b *testing.B) {
 
 func BenchmarkBoard(b *testing.B) {
 	ledgertest.OnEach(b, func(b *testing.B, url string) {
+		b.Helper()
 		l := ledgertest.Open(b, url, nil)
 		const open = 1000
 		ledgertest.Waiting(b, l, open)

@@ -14,6 +14,7 @@ import (
 
 func BenchmarkSchedule(b *testing.B) {
 	on := func(b *testing.B, addr string) {
+		b.Helper()
 		rdb := redis.NewClient(&redis.Options{Addr: addr})
 		b.Cleanup(func() { _ = rdb.Close() })
 		q := tasks.NewQueue(rdb, closure.Clock{}, timeout)
