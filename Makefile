@@ -4,8 +4,8 @@ SHELL := /bin/bash
 FUZZTIME ?= 10s
 # The large proofs, a kill at every point of each fate, each fate whatever is heard, a closure at each hour of a year, long outages, the
 # broker's cases, the restore drill and crowds of closures against the broker's limit, run without the race detector, which would multiply their
-# minutes of CPU; what they run concurrently, others run under it.
-PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestAfterARestoreNothingIsDoneTwice|TestACrowd.*)$$
+# minutes of CPU; what they run concurrently, others run under it. So does what counts allocations, to which the detector adds its own.
+PROOFS := ^(TestFates|TestFatesWhateverIsHeard|TestEachHourOfAYear|TestAnOutageOfElevenHours|TestBrokerCases|TestAfterARestoreNothingIsDoneTwice|TestACrowd.*|TestWhatAVisitAllocates)$$
 # What an image is called and what it says of itself: the commit's name, with -dirty where more than that is in it.
 VERSION ?= $(shell git describe --tags --always --dirty)
 LINT := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
@@ -59,6 +59,11 @@ pages: ## How long the console's pages take over 100,000 closures, on SQLite and
 bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n)
 	@scripts/need.sh
 	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
+
+.PHONY: benchmark
+benchmark: ## Go's benchmarks of a visit, Save, Schedule, the sweep and the board, as benchstat reads them (COUNT=n, BENCH=Visit for those of a name)
+	@scripts/need.sh
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -count $(or $(COUNT),10) -timeout 60m ./handlers ./ledger ./tasks
 
 .PHONY: growth
 growth: ## What sweep, board, list, initiate and visit cost with 10,000, 100,000 and more closures that wait, and how much memory they take (CLOSURES=n)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -93,11 +94,9 @@ func New(o Options) (*Client, error) {
 		o.UserAgent = "closeout"
 	}
 	c := &Client{base: base, timeout: o.Timeout, given: o.Transport, gate: o.Gate, tell: o.Asked}
-	c.authorize = func(r *http.Request) {
-		r.SetBasicAuth(o.Key, o.Secret)
-		r.Header.Set("User-Agent", o.UserAgent)
-		r.Header.Set("Accept", "application/json")
-	}
+	own := http.Request{Header: http.Header{"User-Agent": {o.UserAgent}, "Accept": {"application/json"}}}
+	own.SetBasicAuth(o.Key, o.Secret)
+	c.authorize = func(r *http.Request) { maps.Copy(r.Header, own.Header) }
 	c.hide = func(said []byte) []byte {
 		for _, secret := range []string{o.Key, o.Secret} {
 			if len(secret) >= 8 { // a shorter one is a test's

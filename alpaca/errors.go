@@ -134,7 +134,7 @@ func Unauthorized(err error) bool {
 // broker's but a page of something before it, which can hold whatever was asked for.
 func decodeError(resp *http.Response, method, path string, body []byte) *Error {
 	e := &Error{Status: resp.StatusCode, RequestID: requestID(resp), Method: method, Path: shortPath(path)}
-	if s, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil && s > 0 {
+	if s, err := strconv.ParseInt(resp.Header.Get("X-Ratelimit-Reset"), 10, 64); err == nil && s > 0 {
 		e.RateLimitReset = time.Unix(s, 0)
 	}
 	var fields struct {
@@ -167,7 +167,7 @@ func cut(s string, n int) string {
 	return s[:n] + "…"
 }
 
-func requestID(resp *http.Response) string { return cut(resp.Header.Get("X-Request-ID"), 64) }
+func requestID(resp *http.Response) string { return cut(resp.Header.Get("X-Request-Id"), 64) }
 
 // requestForm is the id of a request as Alpaca gives it.
 const requestForm = `[0-9a-f]{32}`

@@ -33,9 +33,9 @@ func (q *quota) hear(h alpaca.Heard, now time.Time) (t told, worse bool) {
 		n, err := strconv.ParseInt(h.Header.Get(name), 10, 64)
 		return int(n), err == nil && n >= 0
 	}
-	limit, _ := number("X-RateLimit-Limit")
-	left, known := number("X-RateLimit-Remaining")
-	reset, timed := number("X-RateLimit-Reset")
+	limit, _ := number("X-Ratelimit-Limit") // as net/http writes them: any other way is rewritten at each look
+	left, known := number("X-Ratelimit-Remaining")
+	reset, timed := number("X-Ratelimit-Reset")
 	at := now.Add(blindPause)
 	if timed {
 		there := now // the reset is by the broker's clock

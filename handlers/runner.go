@@ -148,7 +148,9 @@ func (r *Runner) visit(ctx context.Context, d Delivery) error {
 			return stopped(c)
 		}
 	}
-	r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
+	if r.Log.IsLevelEnabled(logrus.DebugLevel) {
+		r.Log.WithFields(logrus.Fields{"closure": c.ID, "phase": c.Phase, "version": d.Version}).Debug("visit begins")
+	}
 	if r.Visited != nil && d.Retried == 0 {
 		r.Visited(max(r.Clock.Machine(r.Clock.At(started).Sub(c.DueAt)), 0))
 	}

@@ -10,6 +10,7 @@ import (
 	"closeout/closure"
 	"closeout/internal/servers"
 	"closeout/ledger"
+	"closeout/ledger/ledgertest"
 )
 
 // What a visit asks of Postgres, counted exactly: each line is one round trip. (A connection that has not seen a statement yet
@@ -17,23 +18,7 @@ import (
 func TestPostgresRoundTrips(t *testing.T) {
 	t.Parallel()
 	var trips []string
-	l, err := ledger.Open(t.Context(), ledger.Options{
-		URL: servers.StartPostgres(t).Database(t), Environment: closure.Sandbox, Policy: closure.DefaultPolicy(closure.Sandbox),
-		Told: func(q string, _ bool) {
-			var words []string
-			for one := range strings.SplitSeq(q, ";\n") {
-				verb, _, _ := strings.Cut(one, " ")
-				_, table, _ := strings.Cut(one, "closeout.")
-				table, _, _ = strings.Cut(table, " ")
-				words = append(words, strings.TrimSpace(verb+" "+table))
-			}
-			trips = append(trips, strings.Join(words, ", "))
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
+	l := ledgertest.Open(t, servers.StartPostgres(t).Database(t), func(trip string) { trips = append(trips, trip) })
 	ctx, now := t.Context(), time.Now()
 	var c closure.Closure
 	var is []closure.Intent

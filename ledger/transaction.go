@@ -49,8 +49,10 @@ func (w write) said(n int64, err error) error {
 	switch {
 	case err != nil && w.unique != nil && isUnique(err):
 		return w.unique
-	case isUnmet(err), err == nil && n != 1:
+	case isUnmet(err), err == nil && n != 1 && !w.plain():
 		return cmp.Or(w.unmet, ErrStale)
+	case err == nil && n != 1: // as a trigger may have it; what is beside it may be written
+		return fmt.Errorf("%s: the database wrote %d rows", w.what, n)
 	case err != nil:
 		return fmt.Errorf("%s: %w", w.what, err)
 	}
@@ -66,12 +68,17 @@ func (w write) must() string {
 	q := w.q
 	switch {
 	case w.condition():
-	case strings.HasPrefix(q, "INSERT ") && !strings.Contains(q, " ON CONFLICT "):
-		return q // it does, or is an error by itself
+	case w.plain():
+		return q
 	default:
 		q += " RETURNING 1"
 	}
 	return "WITH w AS (" + q + ") SELECT CASE WHEN count(*) = 1 THEN 1 ELSE ('" + unmet + "' || count(*))::int END FROM w"
+}
+
+// plain says whether it is an INSERT that writes its row, or is an error by itself.
+func (w write) plain() bool {
+	return strings.HasPrefix(w.q, "INSERT ") && !strings.Contains(w.q, " ON CONFLICT ")
 }
 
 func (w write) condition() bool { return strings.HasPrefix(w.q, "SELECT ") }
@@ -103,7 +110,8 @@ func isUnmet(err error) bool {
 	return ok && e.Code == "22P02" && strings.Contains(e.Message, unmet)
 }
 
-// tx runs fn in one transaction. An error of the commit itself means that nobody knows whether it took place.
+// tx runs fn in one transaction. An error that is no answer of the database, as of a connection or a time that ran out, means that
+// nobody knows whether it took place.
 func (l *Ledger) tx(ctx context.Context, fn func(tx *transaction) error) error {
 	return l.db.tx(ctx, fn)
 }
@@ -357,8 +365,14 @@ type batch struct {
 	answered []func(pgx.BatchResults) error
 }
 
+// mostAtOnce is for how many statements there is room at once; few batches have more.
+const mostAtOnce = 6
+
 // add puts a statement at the end: what is told of it, its text, and what becomes of its answer.
 func (b *batch) add(told, text string, args []any, answered func(pgx.BatchResults) error) {
+	if b.texts == nil {
+		b.texts, b.answered = make([]string, 0, mostAtOnce), make([]func(pgx.BatchResults) error, 0, mostAtOnce)
+	}
 	b.texts = append(b.texts, told)
 	b.queued.Queue(text, args...)
 	b.answered = append(b.answered, answered)
@@ -395,7 +409,11 @@ func (b *batch) send(ctx context.Context) error {
 // Any other statement of a transaction is behind what is queued. A write that fails there is told by the commit.
 
 func (t *transaction) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	_ = t.before(ctx)
+	if t.before(ctx) != nil { // the row must bear an error, and nothing be carried out outside the transaction
+		gone, cancel := context.WithCancel(ctx)
+		cancel()
+		return t.queryer.QueryRowContext(gone, text(q, t.db.sqlite), args...)
+	}
 	tell(t.db.told, q, false)
 	ctx, span := begin(ctx, q, t.db.sqlite)
 	row := t.queryer.QueryRowContext(ctx, text(q, t.db.sqlite), args...)

@@ -107,6 +107,9 @@ func (l *Ledger) Record(ctx context.Context, c closure.Closure, answered closure
 
 // answered writes an answer where nothing has happened since the claim, as a rule. ErrStale: something has.
 func (l *Ledger) answered(ctx context.Context, c *closure.Closure, answered closure.Intent, ev closure.Event) error {
+	if c.ID != answered.ClosureID {
+		return ErrStale
+	}
 	next := *c
 	ws, err := l.appended(&next, &ev)
 	if err != nil {

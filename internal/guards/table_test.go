@@ -49,6 +49,12 @@ var netOff = []cut{
 	{schema, "CREATE UNIQUE INDEX intents_one_a_day", "CREATE INDEX intents_one_a_day"},
 }
 
+// claimSet claims upon whatever the row has become.
+var claimSet = cut{
+	visits, "	next, err := l.upon(ctx, c, ch, func(c closure.Closure, next *closure.Closure, _ *closure.Event)",
+	"	if now, err := l.Get(ctx, c.ID); err == nil {\n		c = now\n	}\n	next, err := l.upon(ctx, c, ch, func(c closure.Closure, next *closure.Closure, _ *closure.Event)",
+}
+
 // rowSet compares nothing of the row but a wake's mark.
 var rowSet = cut{
 	closures,
@@ -58,7 +64,7 @@ var rowSet = cut{
 
 var guards = []guard{
 	{
-		"the claim compares and sets", append([]cut{rowSet}, netOff...), simulated,
+		"the claim compares and sets", append([]cut{claimSet}, netOff...), simulated,
 		"an order differs from its intent|an order that no intent wanted|more was paid out than|a payout that|an order goes beyond|the closing was asked for while",
 	},
 	{"only a running row is claimed", []cut{{

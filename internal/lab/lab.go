@@ -8,7 +8,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -26,6 +25,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/handlers"
+	"closeout/internal/servers"
 	"closeout/ledger"
 	"closeout/mail"
 	"closeout/tasks"
@@ -154,7 +154,7 @@ func New(tb testing.TB, o Options) *Lab {
 	}
 	l.Sim = must(sim.Open(so))(tb)
 	l.Broker = must(alpaca.New(alpaca.Options{BaseURL: "http://broker.test", Key: "key", Secret: "secret", Transport: wire{l, l.Sim.Transport()}, Asked: o.Asked}))(tb)
-	l.Path = filepath.Join(memoryDir(tb), "closeout.db")
+	l.Path = filepath.Join(servers.MemoryDir(tb), "closeout.db")
 	if o.Found != nil {
 		o.Found(l.Path)
 	}
@@ -172,18 +172,6 @@ func New(tb testing.TB, o Options) *Lab {
 	l.start()
 	l.open = true
 	return l
-}
-
-// memoryDir is a folder that needs no disk where the system has one: a thousand closures commit a hundred times each, and
-// no test here pulls the plug of the machine.
-func memoryDir(tb testing.TB) string {
-	tb.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "closeout-lab-")
-	if err != nil {
-		return tb.TempDir()
-	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
 }
 
 // Close stops everything; a bubble must not end before.

@@ -11,6 +11,7 @@ import (
 	"closeout/calendar"
 	"closeout/closure"
 	"closeout/handlers"
+	"closeout/internal/servers"
 	"closeout/ledger"
 	"closeout/worker"
 )
@@ -18,7 +19,7 @@ import (
 // Backup copies the ledger as it is at this moment, while it is in use, and returns the copy's path.
 func (l *Lab) Backup() string {
 	l.TB.Helper()
-	path := filepath.Join(memoryDir(l.TB), "backup.db")
+	path := filepath.Join(servers.MemoryDir(l.TB), "backup.db")
 	db := must(sql.Open("sqlite", "file:"+l.Path+"?_pragma=busy_timeout(5000)"))(l.TB)
 	if _, err := db.ExecContext(context.WithoutCancel(l.TB.Context()), "VACUUM INTO '"+path+"'"); err != nil {
 		l.TB.Fatal(err)
