@@ -102,7 +102,7 @@ func Config(base context.Context, o Options) asynq.Config {
 	return asynq.Config{
 		Concurrency:              o.concurrency(),
 		Queues:                   tasks.Queues,
-		TaskCheckInterval:        200 * time.Millisecond,
+		TaskCheckInterval:        160 * time.Millisecond, // half of it to one and a half: a step that follows at once is taken up within a quarter of a second
 		DelayedTaskCheckInterval: time.Second,
 		ShutdownTimeout:          o.Timing.Drain,
 		RetryDelayFunc:           backoff(o.Timing.Backoff, o.Timing.Sweep),
