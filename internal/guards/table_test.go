@@ -39,7 +39,7 @@ const (
 	door, plan, books, visits = "handlers/door.go", "handlers/plan.go", "handlers/books.go", "ledger/visits.go"
 	glance                    = "handlers/glance.go"
 	resolve                   = "closure/resolve.go"
-	closures, transaction     = "ledger/closures.go", "ledger/transaction.go"
+	closures, written         = "ledger/closures.go", "ledger/write.go"
 	redrives, redrive         = "ledger/redrives.go", "closure/redrive.go"
 	schema                    = "ledger/migrations/00001_ledger.sql"
 )
@@ -199,8 +199,8 @@ var guards = []guard{
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
 	{"a command locks the row", []cut{{visits, "tx.reads(ctx, l.rowOf(id, forUpdate, &c), l.intentsOf", "tx.reads(ctx, l.rowOf(id, \"\", &c), l.intentsOf"}}, locking, "the closure has moved on"},
 	{"a save compares and sets", []cut{rowSet}, saving, "AStaleSaveWritesNothing"},
-	{"a save learns of an intent as it was read", []cut{{transaction, "err == nil && n != 1:", "err == nil && n > 1:"}}, saving, "AStaleIntentWritesNothingAtAll"},
-	{"what is sent behind a write falls with it", []cut{{transaction, "ELSE ('\" + unmet + \"' || count(*))::int END", "ELSE 1 END"}}, together, "AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll"},
+	{"a save learns of an intent as it was read", []cut{{written, "err == nil && n != 1:", "err == nil && n > 1:"}}, saving, "AStaleIntentWritesNothingAtAll"},
+	{"what is sent behind a write falls with it", []cut{{written, "ELSE ('\" + unmet + \"' || count(*))::int END", "ELSE 1 END"}}, together, "AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll"},
 	{"a refusal is of its own claim", []cut{{visits, " AND deadline = $%d", " AND deadline || '' <> $%d || 'x'"}}, conforming, "ARefusal of the older claim"},
 	{"a save writes over no wake", []cut{{closures, "AND woken_at IS NOT DISTINCT FROM $%d", "AND (woken_at IS NULL OR woken_at IS NOT NULL OR woken_at = $%d)"}}, saving, "the wake is lost"},
 	{"adopt nothing that is another's", []cut{{books, "if !mine && !known && t.Outgoing()", "_ = mine\n		if !known && t.Outgoing()"}}, visiting("TestPlan/WhatAnotherIntentMadeIsNotAdopted"), "want"},
@@ -250,7 +250,7 @@ var guards = []guard{
 	{"a person voids after the quarantine", []cut{{resolve, "if c.Reason != UnknownTransfer && i.AbsentAt.IsZero() {", "if c.Reason != UnknownTransfer && false {"}}, resolving, "too early"},
 	{"a person adopts nothing listed before", []cut{{resolve, "	case before:\n", "	case before && false:\n"}}, resolving, "was there before"},
 	{"a resolution wants a closure that stands still", []cut{{resolve, "	case c.State == Running && command == kResolve:", "	case c.State == Running && command == kResolve && c.Version < 0:"}}, resolving, "pause it first"},
-	{"an adopted transfer is no other closure's", []cut{{transaction, "isUnique(err):\n		return w.unique", "isUnique(err):\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
+	{"an adopted transfer is no other closure's", []cut{{written, "isUnique(err):\n		return w.unique", "isUnique(err):\n		return nil"}}, conforming, "EachOfTheBrokersTransfersBelongsToOneIntent"},
 	{"an ended session stays ended", []cut{{"ledger/signins.go", " WHERE s.ended = 0\"", "\""}}, catcher{"./ledger", "^TestSQLite$/^AnEndedSessionStaysEnded$", ""}, "AnEndedSessionStaysEnded"},
 	{"a sign-in has a token of its own", []cut{{"signin/door.go", "errors.Join(d.sessions.Clear(ctx), d.sessions.RenewToken(ctx))", "errors.Join(d.sessions.Clear(ctx))"}}, entering, "another person has the same token"},
 	{"a session ends for lack of use", []cut{{"signin/door.go", " || idle(s.Values[keySeen]) > idleTime", ""}}, entering, "FAIL: TestSessionsEnd/for_lack_of_use"},
