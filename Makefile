@@ -56,9 +56,9 @@ pages: ## How long the console's pages take over 100,000 closures, on SQLite and
 	go test -count=1 -timeout 60m -run '^TestRealConsoleIsFast$$' -v ./console -args -closures $(or $(CLOSURES),100000)
 
 .PHONY: bench
-bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n)
+bench: ## What a closure costs, beside a bare Asynq chain, on real servers and embedded; and how workers scale (CLOSURES=n); how late what is due at once is (DUE=n, 10,000)
 	@scripts/need.sh
-	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000)
+	go test -count=1 -timeout 60m -run '^TestRealBench$$' -v ./cmd/closeout -args -bench $(or $(CLOSURES),2000) -due $(or $(DUE),10000)
 
 .PHONY: benchmark
 benchmark: ## Go's benchmarks of a visit, Save, Schedule, the sweep and the board, as benchstat reads them (COUNT=n, BENCH=Visit for those of a name)
