@@ -156,7 +156,7 @@ func (t *transaction) flush(ctx context.Context) error {
 func (t *transaction) send(ctx context.Context, last bool) error {
 	ws := t.queued
 	t.queued = nil
-	if t.failed != nil || len(ws) == 0 && !(last && t.begun) {
+	if t.failed != nil || len(ws) == 0 && (!last || !t.begun) {
 		return t.failed
 	}
 	b := batch{conn: t.conn, told: t.db.told, alone: last && !t.begun} // which the server makes a transaction

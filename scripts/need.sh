@@ -15,10 +15,10 @@ postgres() { # Debian keeps the server's programs out of the PATH
 	done
 	return 1
 }
-chromium() { # by the names that the tests look for
+browser() { # by the names that the tests look for
 	local name
 	for name in headless_shell chromium chromium-browser google-chrome google-chrome-stable; do
-		command -v "$name" >/dev/null && return
+		type -P "$name" >/dev/null && return # a program: a function of such a name is none
 	done
 	return 1
 }
@@ -31,7 +31,7 @@ look() {
 	command -v "${cc%% *}" >/dev/null || packages+=(gcc libc6-dev)
 	command -v redis-server >/dev/null || packages+=(redis-server)
 	postgres || packages+=(postgresql)
-	chromium || packages+=(chromium fonts-dejavu-core)
+	browser || packages+=(chromium fonts-dejavu-core)
 	command -v shellcheck >/dev/null || packages+=(shellcheck)
 	command -v promtool >/dev/null || taken+=(prometheus:usr/bin/promtool)
 	[[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || taken+=(pgbouncer:usr/sbin/pgbouncer)
