@@ -191,3 +191,29 @@ func TestTheRepairGivesAFewSecondsAndNoMore(t *testing.T) {
 		t.Errorf("a living context was changed: %s left, %v", d.left, err)
 	}
 }
+
+// A Redis that refuses is not asked for tasks thousands of times a second; nothing else waits.
+func TestARefusedQuestionForTasksIsFollowedByAPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := miniredis.NewMiniRedis()
+		defer m.Close()
+		rdb := dial(m)
+		defer func() { _ = rdb.Close() }()
+		worker.RepairAcks(rdb)
+		m.SetError("OOM command not allowed")
+		for _, tc := range []struct {
+			keys []string
+			want bool
+		}{
+			{[]string{"asynq:{q}:pending", "asynq:{q}:paused", "asynq:{q}:active", "asynq:{q}:lease"}, true},
+			{[]string{"asynq:{q}:active", "asynq:{q}:lease", "asynq:{q}:t:1"}, false},
+		} {
+			asked := time.Now()
+			err := rdb.EvalSha(t.Context(), "sha", tc.keys).Err()
+			if took := time.Since(asked); err == nil || (took > 0) != tc.want {
+				t.Errorf("the script on %s took %s, %v", tc.keys[0], took, err)
+			}
+		}
+	})
+}
