@@ -53,8 +53,8 @@ func TestAClosureWaitsWhileNothingIsRemembered(t *testing.T) {
 		l.AfterClaim = func(what string) {
 			if kind, _, _ := strings.Cut(what, " "); !away[kind] {
 				away[kind] = true
-				l.Forgets = errors.New("away")
-				time.AfterFunc(5*time.Hour, func() { l.Forgets = nil })
+				l.Forgets.Store(new(errors.New("away")))
+				time.AfterFunc(5*time.Hour, func() { l.Forgets.Store(nil) })
 			}
 		}
 		c := l.Open(spec)

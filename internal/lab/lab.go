@@ -93,7 +93,7 @@ type Lab struct {
 	AfterClaim func(what string)
 
 	// Forgets is why no claim can be remembered just now; nil: each is.
-	Forgets error
+	Forgets atomic.Pointer[error]
 	// Saved, if set, is called with what a visit has saved, before the next one can begin.
 	Saved func(c closure.Closure)
 	// Answered, if set, is called with each answer of the broker, whose header it may change.
@@ -233,8 +233,8 @@ func (l *Lab) start() {
 	p.run.Ledger, p.run.Queue = points{l, p, l.Ledger}, queue{l, p, q}
 	p.memory = &worker.Memory{Ledger: l.Ledger, Queue: q, Log: l.Log}
 	p.run.Remember = func(ctx context.Context, c closure.Closure) error {
-		if err := l.Forgets; err != nil {
-			return err
+		if err := l.Forgets.Load(); err != nil {
+			return *err
 		}
 		return p.memory.Claimed(ctx, c)
 	}
