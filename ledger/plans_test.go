@@ -38,7 +38,7 @@ func TestSQLiteGoesByTheRightIndex(t *testing.T) {
 		"a reason":            {ledger.Filter{Reason: closure.BankGone}, page, "closures_reason"},
 		"who must act":        {ledger.Filter{Who: []closure.Who{closure.Broker, closure.Operator}}, page, "closures_who"},
 		"one must act":        {ledger.Filter{Who: []closure.Who{closure.Broker}}, page, "closures_who"},
-		"an account":          {ledger.Filter{AccountID: "3f2a8a5e-0c1b-4f6c-9c58-1f8f0a7b9c01"}, page, "closures_account (environment=? AND account_id=?)"},
+		"an account":          {ledger.Filter{AccountID: "3f2a8a5e-0c1b-4f6c-9c58-1f8f0a7b9c01"}, page, "closures_of_account (environment=? AND account_id=?)"},
 		"a client":            {ledger.Filter{Actor: "api:shop"}, page, "closures_actor"},
 		"due next":            {ledger.Filter{}, ledger.Page{Limit: 51, By: ledger.ByDue, OldestFirst: true}, "closures_due"},
 		"the longest":         {ledger.Filter{}, longest, "closures_since"},
