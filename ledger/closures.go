@@ -279,10 +279,11 @@ func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *clos
 
 // set is the write of some columns of a row, where it is still what before says.
 func (l *Ledger) set(what string, before closure.Closure, q string, to ...any) write {
-	return write{what: what, q: q, args: append(to, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.Seq, ts(before.WokenAt))}
+	return write{what: what, q: q, args: append(to, before.ID, string(l.env), before.Version, before.Token, string(before.State), before.HeadHash, ts(before.WokenAt))}
 }
 
-// What set carries out. A change moves the row's version or its history; a mark of a wake, which moves neither, is compared beside them.
+// What set carries out. A change moves the row's version or its history, which is compared by its head: of a ledger that was restored
+// to an earlier moment the count alone may be as it was. A mark of a wake, which moves neither, is compared beside them.
 var (
 	moveRow  = moveText(slices.Concat(moving, counted, chained))
 	moveHead = moveText(chained)
@@ -295,7 +296,7 @@ func moveText(columns []string) string {
 	}
 	n := len(columns)
 	return "UPDATE closeout.closures SET " + strings.Join(set, ", ") +
-		fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7)
+		fmt.Sprintf(" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND head_hash = $%d AND woken_at IS NOT DISTINCT FROM $%d", n+1, n+2, n+3, n+4, n+5, n+6, n+7)
 }
 
 // values turns pointers to fields into the values they point at.

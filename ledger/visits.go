@@ -207,7 +207,7 @@ func (l *Ledger) upon(
 		switch {
 		case err2 != nil:
 			return c, err2
-		case moved(c, now):
+		case moved(c, now), now.Seq <= from.Seq && now.HeadHash != from.HeadHash: // the latter: the ledger has lost what was read
 			return c, ErrStale
 		case now.Seq == from.Seq && now.WokenAt.Equal(from.WokenAt):
 			return c, err

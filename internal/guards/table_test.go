@@ -19,7 +19,7 @@ var (
 	resolving   = catcher{"./closure", "^TestResolutionsAreRefusedInWords$", ""}
 	redriving   = catcher{"./ledger", "^TestSQLite$/^(WhatHasStoppedIsFoundOnce|EachIsRetriedOnceWhoeverTries|WhatHasMovedIsSkippedAndSaysSo|ALateTransferIsNotSeenByARedrive|AfterAnAbortNothingIsResumed|NoMoreInAMinuteThanItMay)$", ""}
 	holding     = catcher{"./ledger", "^TestPostgres$/^Direct$/^OnceAHoldHasReturnedNoClaimIsMade$", ""}
-	saving      = catcher{"./ledger", "^TestSQLite$/^(AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll|AWakeThatCameDuringTheVisitMakesTheNextOneDueNow|AMarkThatNoHistoryTellsIsHeededBySaves)$", ""}
+	saving      = catcher{"./ledger", "^TestSQLite$/^(AStaleSaveWritesNothing|AHistoryThatIsAnotherIsNotWrittenBehind|AStaleIntentWritesNothingAtAll|AWakeThatCameDuringTheVisitMakesTheNextOneDueNow|AMarkThatNoHistoryTellsIsHeededBySaves)$", ""}
 	together    = catcher{"./ledger", "^TestPostgres$/^Direct$/^(AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll)$", ""}
 	locking     = catcher{"./ledger", "^TestPostgres$/^Direct$/^(CancelAndClaimAtOnceAreNeverBothDone|NothingIsClaimedAfterAPause)$", ""}
 	restoring   = catcher{"./internal/auditor", "^(TestAPayoutThatNoListShowsYetIsNotPaidAgain|TestATaskOfTheLostTimeStopsWhatWasNotReconciledAndNothingElse|TestALedgerWithoutItsLastSecondsSendsNothing)$", ""}
@@ -58,8 +58,8 @@ var claimSet = cut{
 // rowSet compares nothing of the row but a wake's mark.
 var rowSet = cut{
 	closures,
-	"\" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND seq = $%d AND woken_at IS NOT DISTINCT FROM $%d\"",
-	"\" WHERE id = $%d AND environment = $%d AND version <> -$%d AND token <> $%d || 'x' AND state <> $%d || 'x' AND seq <> -$%d AND woken_at IS NOT DISTINCT FROM $%d\"",
+	"\" WHERE id = $%d AND environment = $%d AND version = $%d AND token = $%d AND state = $%d AND head_hash = $%d AND woken_at IS NOT DISTINCT FROM $%d\"",
+	"\" WHERE id = $%d AND environment = $%d AND version <> -$%d AND token <> $%d || 'x' AND state <> $%d || 'x' AND head_hash <> $%d || 'x' AND woken_at IS NOT DISTINCT FROM $%d\"",
 }
 
 var guards = []guard{
@@ -199,6 +199,7 @@ var guards = []guard{
 	{"the banking day of the send", []cut{{door, "if e.Payout != nil && v.Calendar.BankingDay(v.run.Clock.Now()) != e.Payout.Day {\n		return v.unsent", "if false {\n		return v.unsent"}}, visiting("TestAPayoutKeepsToItsBankingDay/BeforeTheSocket"), "was claimed for"},
 	{"a command locks the row", []cut{{visits, "tx.reads(ctx, l.rowOf(id, forUpdate, &c), l.intentsOf", "tx.reads(ctx, l.rowOf(id, \"\", &c), l.intentsOf"}}, locking, "the closure has moved on"},
 	{"a save compares and sets", []cut{rowSet}, saving, "AStaleSaveWritesNothing"},
+	{"a save goes behind the history that was read", []cut{{closures, " AND head_hash = $%d AND", " AND head_hash <> $%d || 'x' AND"}}, saving, "AHistoryThatIsAnotherIsNotWrittenBehind"},
 	{"a save learns of an intent as it was read", []cut{{written, "err == nil && n != 1:", "err == nil && n > 1:"}}, saving, "AStaleIntentWritesNothingAtAll"},
 	{"what is sent behind a write falls with it", []cut{{written, "ELSE ('\" + unmet + \"' || count(*))::int END", "ELSE 1 END"}}, together, "AStaleSaveWritesNothing|AStaleIntentWritesNothingAtAll"},
 	{"a refusal is of its own claim", []cut{{visits, " AND deadline = $%d", " AND deadline || '' <> $%d || 'x'"}}, conforming, "ARefusal of the older claim"},

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,21 @@ var saved = map[string]func(*bench){
 		if next.Version != c.Version+1 || next.Looks != 2 || len(b.events(c.ID)) != before || next.Seq != c.Seq || next.HeadHash != c.HeadHash {
 			b.Errorf("version %d, %d looks, %d events", next.Version, next.Looks, len(b.events(c.ID)))
 		}
+	},
+
+	// As a visit finds it that lives across a restore of the ledger: the same number of events, and the last one is not the one it read.
+	"AHistoryThatIsAnotherIsNotWrittenBehind": func(b *bench) {
+		read := b.look(b.create("a"), closure.Wait(0, closure.Selling, "selling"))
+		read.HeadHash = strings.Repeat("0", len(read.HeadHash))
+		b.nothing("a look", read.ID, ledger.ErrStale, func() error {
+			_, err := b.l.Save(b.Context(), read, closure.Looked(read.UpdatedAt, closure.Wait(0, closure.Settling, "settling"), closure.Look{}, nil), nil)
+			return err
+		})
+		b.nothing("a claim", read.ID, ledger.ErrStale, func() error {
+			_, _, err := b.l.Claim(b.Context(), read, closure.Claimed(read.UpdatedAt, read.UpdatedAt.Add(time.Minute), "sell", false),
+				[]closure.Intent{intent(closure.OrderIntent, "s1")}, closure.Event{Kind: "claim", At: read.UpdatedAt, Actor: closure.Worker, Text: "sell"})
+			return err
+		})
 	},
 
 	"AStaleSaveWritesNothing": func(b *bench) {
