@@ -39,6 +39,7 @@ const (
 	ServiceHeld      Reason = "service_held"
 	BrokerOutage     Reason = "broker_outage"
 	BrokerBusy       Reason = "broker_busy"
+	NotRemembered    Reason = "not_remembered"
 	ExcessNoted      Reason = "excess_noted"
 	WentBackNote     Reason = "went_back"
 
@@ -119,6 +120,7 @@ var Reasons = map[Reason]Info{
 	ServiceHeld:      {Title: "an operator holds everything; nothing is sent to the broker", Who: Operator, Hint: "Release the hold on the console's page System; the closure goes on by itself then."},
 	BrokerOutage:     {Title: "the broker does not answer"},
 	BrokerBusy:       {Title: "many closures are due, and the broker takes only so many calls a minute; this one's turn comes"},
+	NotRemembered:    {Title: "Redis can't remember what is sent, so that nothing is sent", Who: Operator, Hint: "Bring Redis back, or give it room. The closure goes on by itself then."},
 	ExcessNoted:      {Title: "more money is there than the books explain; looking again after the next morning's booking"},
 	WentBackNote:     {Title: "something reappeared in the account"},
 

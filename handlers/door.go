@@ -88,7 +88,7 @@ func (v *Visit) Do(ctx context.Context, what string, effects ...Effect) ([]closu
 		}
 	}
 	if forgotten != nil { // no phase decides upon what was not sent: this wait counts as nothing, however long it lasts
-		return nil, &notNowError{closure.Outage(min(outagePause, v.Policy.Polls[v.Closure.Phase]), "nothing is sent while Redis can't remember what is; trying again")}
+		return nil, &notNowError{closure.Unasked(min(outagePause, v.Policy.Polls[v.Closure.Phase]), closure.NotRemembered, closure.Reasons[closure.NotRemembered].Title+"; trying again")}
 	}
 	return out, nil
 }

@@ -60,6 +60,9 @@ func TestAClosureWaitsWhileNothingIsRemembered(t *testing.T) {
 		c := l.Open(spec)
 		c = l.Ends(c.ID, month)
 		wants(l, c, closure.Closed, "", "7048.48")
+		if !strings.Contains(l.History(c.ID), closure.Reasons[closure.NotRemembered].Title) {
+			t.Errorf("the history does not say what it waited for\n%s", l.History(c.ID))
+		}
 		if len(away) != 4 {
 			t.Errorf("it was away at %v", away)
 		}
