@@ -39,6 +39,10 @@ type Service struct {
 	// Initiate asks the API's door to close an account; later: not yet for months. Cancel takes that back.
 	Initiate func(ctx context.Context, a Account, later bool) error
 	Cancel   func(ctx context.Context, a Account) error
+	// Begin writes a closure of an account into the ledger, and Keep reads it and writes it so many times, each with an event: the ledger
+	// alone.
+	Begin func(ctx context.Context, a Account) error
+	Keep  func(ctx context.Context, a Account, times int) error
 	// Work is a worker's life, until ctx ends.
 	Work func(ctx context.Context) error
 	// Closed is how many closures are done by now, and Letters how many of their letters have gone out, two of each.
@@ -68,6 +72,7 @@ type Measured struct {
 type Outcome struct {
 	Counts
 	Service, Floor     Measured
+	Kept               Measured         // the floor that keeps its rows in the service's ledger
 	Lives, Late        [2]time.Duration // p50 and p99
 	WaitingRedis       *float64         // bytes a waiting closure; nil: not known
 	WaitingLedger      *float64
@@ -108,18 +113,24 @@ func Run(ctx context.Context, o Options, say func(string)) (out Outcome, err err
 		return out, err
 	}
 	say(fmt.Sprintf("the floor: %d chains of %.1f tasks, %.1f commits and %.1f calls", o.Closures, out.Per(out.Visits), out.Per(out.Commits), out.Per(out.Calls)))
-	if accounts, err = o.Service.Accounts(o.Closures); err != nil {
-		return out, err
-	}
-	f := &floor{Options: o, counts: out.Counts, reads: reads, client: asynq.NewClientFromRedisClient(o.Redis), sleep: out.SleptOnAverage}
-	for _, a := range accounts {
-		f.accounts = append(f.accounts, a.ID)
-	}
-	out.Floor, err = measured(ctx, m, f.run)
-	if err != nil {
+	if out.Floor, err = o.floor(ctx, m, out, reads, false); err != nil {
 		return out, fmt.Errorf("measure the floor: %w", err)
 	}
+	say("the same chains in the service's ledger")
+	if out.Kept, err = o.floor(ctx, m, out, reads, true); err != nil {
+		return out, fmt.Errorf("measure the ledger: %w", err)
+	}
 	return out, nil
+}
+
+// floor measures as many chains as there were closures, on accounts of their own.
+func (o Options) floor(ctx context.Context, m meter, out Outcome, reads [][]string, kept bool) (Measured, error) {
+	accounts, err := o.Service.Accounts(o.Closures)
+	if err != nil {
+		return Measured{}, err
+	}
+	f := &floor{Options: o, kept: kept, counts: out.Counts, accounts: accounts, reads: reads, client: asynq.NewClientFromRedisClient(o.Redis), sleep: out.SleptOnAverage}
+	return measured(ctx, m, f.run)
 }
 
 // judge reads how long the closures lived.

@@ -16,8 +16,9 @@ import (
 // floor is the least that could do the same: a chain of tasks, a row that says how far it is, and the same reads.
 type floor struct {
 	Options
+	kept     bool // in the service's ledger, with its history, in place of the bare row
 	counts   Counts
-	accounts []string
+	accounts []Account
 	reads    [][]string // by kind of account: the addresses, where {} stands for the account
 	client   *asynq.Client
 	sleep    time.Duration // of each timer
@@ -45,11 +46,31 @@ func (f *floor) steps(closure int) int {
 
 // start writes a closure's row and enqueues its first step, as the door does.
 func (f *floor) start(ctx context.Context, closure int) error {
-	q := "INSERT INTO closeout.bench_floor (id, step, body) VALUES ($1, 0, $2)"
-	if _, err := f.DB.ExecContext(ctx, f.text(q), closure, body); err != nil {
+	if err := f.begin(ctx, closure); err != nil {
 		return err
 	}
 	return f.enqueue(ctx, link{closure, 0}, 0)
+}
+
+func (f *floor) begin(ctx context.Context, closure int) error {
+	if f.kept {
+		return f.Service.Begin(ctx, f.accounts[closure])
+	}
+	_, err := f.DB.ExecContext(ctx, f.text("INSERT INTO closeout.bench_floor (id, step, body) VALUES ($1, 0, $2)"), closure, body)
+	return err
+}
+
+// commit writes so many times how far a chain is.
+func (f *floor) commit(ctx context.Context, l link, times int) error {
+	if f.kept {
+		return f.Service.Keep(ctx, f.accounts[l.Closure], times)
+	}
+	for range times {
+		if _, err := f.DB.ExecContext(ctx, f.text("UPDATE closeout.bench_floor SET step = $2, body = $3 WHERE id = $1"), l.Closure, l.Step+1, body); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // body is about as long as a closure's row.
@@ -92,15 +113,13 @@ func (f *floor) step(ctx context.Context, t *asynq.Task) error {
 	steps := f.steps(l.Closure)
 	reads := f.reads[l.Closure%len(f.reads)]
 	for _, r := range reads[len(reads)*l.Step/steps : len(reads)*(l.Step+1)/steps] {
-		if err := f.read(ctx, strings.ReplaceAll(r, "{}", f.accounts[l.Closure])); err != nil {
+		if err := f.read(ctx, strings.ReplaceAll(r, "{}", f.accounts[l.Closure].ID)); err != nil {
 			return err
 		}
 	}
 	commits := share(f.counts.Commits, f.counts.Closures, l.Closure) - 1 // the start's
-	for range share(commits, steps, l.Step) {
-		if _, err := f.DB.ExecContext(ctx, f.text("UPDATE closeout.bench_floor SET step = $2, body = $3 WHERE id = $1"), l.Closure, l.Step+1, body); err != nil {
-			return err
-		}
+	if err := f.commit(ctx, l, share(commits, steps, l.Step)); err != nil {
+		return err
 	}
 	if l.Step+1 == steps {
 		f.done.Add(1)

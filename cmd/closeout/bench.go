@@ -45,7 +45,7 @@ type benchCmd struct {
 // Help is printed by closeout bench --help.
 func (*benchCmd) Help() string {
 	return "It closes accounts of a simulated broker in this process, by the whole service: door, worker, queue and ledger; and then does the floor: a bare Asynq chain of as many tasks, " +
-		"with as many commits and the same reads of the broker, and nothing else. A business day takes ten seconds. CLOSEOUT_REDIS_URL and CLOSEOUT_DATABASE_URL name a Redis and a database made for this, " +
+		"with as many commits and the same reads of the broker, and nothing else; and once more with those commits in the service's ledger, which shows what of the difference is the ledger's. A business day takes ten seconds. CLOSEOUT_REDIS_URL and CLOSEOUT_DATABASE_URL name a Redis and a database made for this, " +
 		"both empty; without the two it measures the embedded pair, miniredis and SQLite, in a folder that it removes."
 }
 
@@ -185,6 +185,8 @@ func (c *benchCmd) stand(ctx context.Context, rdb redis.UniversalClient, databas
 		Cancel: func(ctx context.Context, a bench.Account) error {
 			return post(ctx, door, "cancel", a, map[string]any{"reason": "measured"}, http.StatusOK)
 		},
+		Begin:  b.begin,
+		Keep:   b.keep,
 		Work:   func(ctx context.Context) error { return worker.Run(ctx, w) },
 		Closed: func() int { return int(closed.Load()) },
 		Stopped: func() error {
@@ -328,6 +330,28 @@ func (a *answer) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
+// begin writes a closure of an account into the ledger.
+func (b *stand) begin(ctx context.Context, a bench.Account) error {
+	_, _, err := b.parts.ledger.Create(ctx, ledger.Wish{AccountID: a.ID, RelationshipID: a.Bank, Actor: "key:bench"})
+	return err
+}
+
+// keep reads an account's closure and writes it so many times, each with an event.
+func (b *stand) keep(ctx context.Context, a bench.Account, times int) error {
+	c, err := b.parts.ledger.OfAccount(ctx, a.ID)
+	for range times {
+		if err != nil {
+			break
+		}
+		o := closure.Wait(0, closure.Selling, closure.Reasons[closure.Selling].Title)
+		if c.Reason == closure.Selling { // another reason each time: what is as it was has no event
+			o = closure.Wait(0, closure.OrdersOpen, closure.Reasons[closure.OrdersOpen].Title)
+		}
+		c, err = b.parts.ledger.Save(ctx, c, closure.Looked(b.parts.clock.Now(), o, closure.Look{}, nil), nil)
+	}
+	return err
+}
+
 // lives reads how long the closed ones took.
 func (b *stand) lives(ctx context.Context) (out []time.Duration, err error) {
 	for p := (ledger.Page{Limit: 500}); ; {
@@ -365,6 +389,10 @@ type measuredJSON struct {
 	FloorCPUOf     map[string]float64 `json:"floor_cpu_ms_per_closure_of"`
 	OfFloor        float64            `json:"closures_of_floor"`
 	CPUOfFloor     float64            `json:"cpu_of_floor"`
+	KeptPerSecond  float64            `json:"ledger_closures_per_second"`
+	KeptCPU        float64            `json:"ledger_cpu_ms_per_closure"`
+	KeptCPUOf      map[string]float64 `json:"ledger_cpu_ms_per_closure_of"`
+	CPUOfKept      float64            `json:"cpu_of_ledger"`
 	Visits         float64            `json:"visits_per_closure"`
 	Timers         float64            `json:"timers_per_closure"`
 	Commits        float64            `json:"ledger_commits_per_closure"`

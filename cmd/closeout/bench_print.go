@@ -27,7 +27,7 @@ func (c *benchCmd) print(o output, b *stand, f bench.Outcome) error {
 	}
 	s := measuredJSON{
 		Redis: b.redis, Ledger: b.database, Closures: f.Closures, Concurrency: c.Concurrency,
-		PerSecond: n / f.Service.Took.Seconds(), FloorPerSecond: n / f.Floor.Took.Seconds(),
+		PerSecond: n / f.Service.Took.Seconds(), FloorPerSecond: n / f.Floor.Took.Seconds(), KeptPerSecond: n / f.Kept.Took.Seconds(),
 		Visits: f.Per(f.Visits), Timers: f.Per(f.Timers), Commits: f.Per(f.Commits), RoundTrips: f.Per(f.Statements), Calls: f.Per(f.Calls), Writes: f.Per(f.Writes),
 		LateP50: millis(f.Late[0]), LateP99: millis(f.Late[1]), LifeP50: f.Lives[0].Seconds(), LifeP99: f.Lives[1].Seconds(),
 		RSS: float64(f.Resident) / (1 << 20), RSSHighest: float64(f.Highest) / (1 << 20),
@@ -36,7 +36,8 @@ func (c *benchCmd) print(o output, b *stand, f bench.Outcome) error {
 	}
 	s.CPU, s.CPUOf = per(f.Service)
 	s.FloorCPU, s.FloorCPUOf = per(f.Floor)
-	s.OfFloor, s.CPUOfFloor = s.PerSecond/s.FloorPerSecond, s.CPU/s.FloorCPU
+	s.KeptCPU, s.KeptCPUOf = per(f.Kept)
+	s.OfFloor, s.CPUOfFloor, s.CPUOfKept = s.PerSecond/s.FloorPerSecond, s.CPU/s.FloorCPU, s.CPU/s.KeptCPU
 	line, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -50,12 +51,18 @@ func (c *benchCmd) print(o output, b *stand, f bench.Outcome) error {
 
 // text is the outcome for people.
 func (s measuredJSON) text() string {
+	row := func(name, format string, service, floor, kept float64) table.Row {
+		return table.Row{
+			name, fmt.Sprintf(format, service), fmt.Sprintf(format, floor), fmt.Sprintf("%.2f", service/floor),
+			fmt.Sprintf(format, kept), fmt.Sprintf("%.2f", service/kept),
+		}
+	}
 	rows := []table.Row{
-		{"closures a second", fmt.Sprintf("%.1f", s.PerSecond), fmt.Sprintf("%.1f", s.FloorPerSecond), fmt.Sprintf("%.2f", s.OfFloor)},
-		{"CPU of a closure, ms", fmt.Sprintf("%.2f", s.CPU), fmt.Sprintf("%.2f", s.FloorCPU), fmt.Sprintf("%.2f", s.CPUOfFloor)},
+		row("closures a second", "%.1f", s.PerSecond, s.FloorPerSecond, s.KeptPerSecond),
+		row("CPU of a closure, ms", "%.2f", s.CPU, s.FloorCPU, s.KeptCPU),
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.CPUOf)) {
-		rows = append(rows, table.Row{"  " + name, fmt.Sprintf("%.2f", s.CPUOf[name]), fmt.Sprintf("%.2f", s.FloorCPUOf[name]), fmt.Sprintf("%.2f", s.CPUOf[name]/s.FloorCPUOf[name])})
+		rows = append(rows, row("  "+name, "%.2f", s.CPUOf[name], s.FloorCPUOf[name], s.KeptCPUOf[name]))
 	}
 	bytes := func(n *float64) string {
 		if n == nil {
@@ -76,5 +83,5 @@ func (s measuredJSON) text() string {
 		{"initiates a second, and CPU of one", fmt.Sprintf("%.0f, %.2f ms", s.Initiates, s.InitiateCPU)},
 	}
 	return fmt.Sprintf("%d closures, %d visits at once, on %s and %s\n\n%s\n\n%s\n", s.Closures, s.Concurrency, s.Redis, s.Ledger,
-		columns(table.Row{"", "the service", "the floor", "ratio"}, rows), columns(table.Row{"", ""}, more))
+		columns(table.Row{"", "the service", "the floor", "ratio", "in the ledger", "ratio"}, rows), columns(table.Row{"", ""}, more))
 }

@@ -178,7 +178,7 @@ func measure(t *testing.T, closures int, env ...string) {
 		t.Fatalf("the last line is no JSON: %v", err)
 	}
 	for _, name := range []string{
-		"closures_per_second", "cpu_ms_per_closure", "broker_calls_per_closure", "timer_lateness_p99_ms", "rss_mib", "redis_bytes_per_waiting", "closures_of_floor", "cpu_of_floor",
+		"closures_per_second", "cpu_ms_per_closure", "broker_calls_per_closure", "timer_lateness_p99_ms", "rss_mib", "redis_bytes_per_waiting", "closures_of_floor", "cpu_of_floor", "cpu_of_ledger",
 	} {
 		if v, known := found[name].(float64); !(known && v > 0) && (len(env) > 0 || name != "redis_bytes_per_waiting") {
 			t.Errorf("%s is %v", name, found[name])
