@@ -28,6 +28,8 @@ type bench struct {
 	log  *lines
 	away atomic.Bool // Redis refuses connections
 	done []func()
+
+	questions questions
 }
 
 // virtual runs a test in a bubble with a bench of its own.
@@ -55,6 +57,7 @@ func (b *bench) process(perMinute int) *budget.Budget {
 			return b.mini.Dial()
 		},
 	})
+	rdb.AddHook(&b.questions)
 	b.done = append(b.done, func() { _ = rdb.Close() })
 	return budget.New(budget.Options{Redis: rdb, Name: "sandbox", PerMinute: perMinute, Probe: 30 * time.Second, Log: b.log.logger()})
 }

@@ -73,9 +73,10 @@ func New(o Options) *Budget {
 
 // size is how a number of calls a minute is laid out. Each class draws on the one bucket down to a depth of its own, so that
 // what is left below looks' is the others' reserve, and nobody's rate is lost to it. The bucket's rate and depth together
-// are the most that a minute can see; one call in fifty is kept for those that are slow on their way.
+// are the most that a minute can see (minute says why, though calls are taken ahead); one call in fifty is kept for those that
+// are slow on their way.
 type size struct {
-	rate  int          // calls a minute
+	rate  int          // calls in what minute is
 	depth [classes]int // calls at once
 }
 

@@ -29,6 +29,10 @@ type shared struct {
 	size size
 	log  *logrus.Logger
 
+	calls   *bucket
+	looks   *bucket       // the queue of looks
+	placing chan struct{} // held by whoever asks for a place in it
+
 	mu      sync.Mutex
 	away    time.Time // until then Redis is not asked
 	isAway  bool
@@ -42,42 +46,41 @@ type shared struct {
 func newShared(o Options, s size) *shared {
 	own := max(o.PerMinute/replicas, 10)
 	depth := max(own/4, 8)
+	key, queue := "closeout:budget:"+o.Name, max(s.rate*95/100, 1)
 	return &shared{
-		rdb: o.Redis, gcra: redis_rate.NewLimiter(o.Redis), key: "closeout:budget:" + o.Name, size: s, log: o.Log,
+		rdb: o.Redis, gcra: redis_rate.NewLimiter(o.Redis), key: key, size: s, log: o.Log,
+		calls: &bucket{key: key, rate: s.rate, plenty: s.depth[Look] / 2},
+		looks: &bucket{key: key + ":looks", rate: queue, plenty: int(time.Duration(queue) * keeps / minute)}, placing: make(chan struct{}, 1),
 		share: rate.NewLimiter(rate.Limit(max(own-depth, 2))/60, depth),
 	}
 }
 
 // take takes calls from the bucket, or says how long to wait for them.
 func (s *shared) take(ctx context.Context, class Class, calls int) time.Duration {
-	limit := redis_rate.Limit{Rate: s.size.rate, Burst: s.size.depth[class], Period: time.Minute}
-	var r *redis_rate.Result
-	if !s.ask(ctx, func(ctx context.Context) (err error) {
-		r, err = s.gcra.AllowN(ctx, s.key, limit, calls)
-		return err
-	}) {
+	_, missing, ok := s.draw(ctx, s.calls, s.size.depth[class], calls)
+	switch {
+	case !ok:
 		return s.takeShare(class, calls)
+	case missing == 0:
+		s.charge(calls)
 	}
-	if r.Allowed == 0 {
-		return max(r.RetryAfter, time.Millisecond)
-	}
-	s.charge(calls)
-	return 0
+	return missing
 }
 
 // place gives a look its place in the queue of all looks, and says how long it is until its turn. The queue is a second
 // bucket that refuses nobody and only says how far ahead it is taken up; it is a little slower than the first, so that
 // whoever has waited for their turn finds it.
 func (s *shared) place(ctx context.Context, calls int) time.Duration {
-	limit := redis_rate.Limit{Rate: max(s.size.rate*95/100, 1), Burst: mostQueued, Period: time.Minute}
-	var r *redis_rate.Result
-	if !s.ask(ctx, func(ctx context.Context) (err error) {
-		r, err = s.gcra.AllowN(ctx, s.key+":looks", limit, calls)
-		return err
-	}) {
+	select { // as for each class: the others wait behind, and don't ask in a crowd
+	case s.placing <- struct{}{}:
+		defer func() { <-s.placing }()
+	case <-ctx.Done():
 		return 0
 	}
-	wait := max(r.ResetAfter-time.Duration(calls)*time.Minute/time.Duration(limit.Rate), 0)
+	wait, _, ok := s.draw(ctx, s.looks, mostQueued, calls)
+	if !ok {
+		return 0
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.backlog = wait

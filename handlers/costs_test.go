@@ -27,7 +27,9 @@ import (
 	"closeout/tasks"
 )
 
-// What a visit that moves no money asks of others, counted exactly: each line is one round trip.
+// What a visit that moves no money asks of others, counted exactly: each line is one round trip. Both of the budget's questions
+// are asked by it because it is among the first of its process; of many in quick succession hardly one does
+// (budget.TestAQuickProcessAsksSeldom).
 func TestWhatAVisitAsks(t *testing.T) {
 	t.Parallel()
 	var ledgers, redises []string

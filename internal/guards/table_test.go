@@ -13,6 +13,7 @@ var (
 		"AnUnknownOrderIsSentAgainAsTheSameIntent|EachOfTheBrokersTransfersBelongsToOneIntent|NothingIsClaimedWhileEverythingIsHeld|ALateTransferKeepsItsDayAndBlocksTheNextUntilAPersonResumes|ATransferThatWasGivenUpAndTakenAfterAllIsLate)$", ""}
 	paying      = catcher{"./handlers", "^TestInstructionsArePaidForBeforeTheyAreClaimed$", ""}
 	sharing     = catcher{"./budget", "^TestNoMinuteSeesMoreThanTheBudget$", ""}
+	ahead       = catcher{"./budget", "^TestWhatIsTakenAheadIsOfItsMinute$", ""}
 	working     = catcher{"./worker", "^TestALostAcknowledgementIsMadeUpFor$", ""}
 	reading     = catcher{"./alpaca", "^(TestSenderSendsOnce|TestTransfersIsNeverShort|TestNumbersAreReadInEveryForm)$", ""}
 	remembering = catcher{"./closure", "^TestAMemoKeepsWhatANewerVersionWroteIntoIt$", ""}
@@ -178,6 +179,8 @@ var guards = []guard{
 `, `	var err error
 `}}, paying, "denied 0 times"},
 	{"rate and depth together are the budget", []cut{{"budget/budget.go", "rate: max(perMinute-full-perMinute/50, 1)", "rate: perMinute"}}, sharing, "calls in one minute, the budget is"},
+	{"a minute of the bucket lasts as much longer as calls are good ahead", []cut{{"budget/ahead.go", "const minute = time.Minute + keeps", "const minute = time.Minute"}}, ahead, "calls in one minute, the bucket gives out"},
+	{"calls that were taken ahead are given up", []cut{{"budget/ahead.go", "calls <= b.left && now.Before(b.until)", "calls <= b.left"}}, ahead, "calls in one minute, the bucket gives out"},
 	{"the sweep brings back what is missing", []cut{{"handlers/sweep.go", `	err := r.Queue.Schedule(ctx, c)
 	if err == nil {
 		s.Rescheduled++
