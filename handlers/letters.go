@@ -26,18 +26,16 @@ const letterAttempts = 12
 // is delivered at least once; its message ID is the notice's, so that a mail system can drop the second. Any number of
 // workers may deliver at once.
 func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
+	var sent *ledger.Notice // not noted yet
 	for ctx.Err() == nil {
-		n, err := r.Ledger.LeaseNotice(ctx, r.Timing.Lease)
+		n, c, intents, err := r.Ledger.NextNotice(ctx, sent, r.Timing.Lease)
 		if errors.Is(err, ledger.ErrNotFound) {
 			return letters, nil
 		}
 		if err != nil {
-			return letters, err
+			return letters, errors.Join(err, r.noteAlone(ctx, sent))
 		}
-		c, intents, err := r.Ledger.Load(ctx, n.ClosureID)
-		if err != nil {
-			return letters, err
-		}
+		sent = nil
 		if err := r.post(ctx, n, c, intents); err != nil {
 			giveUp := n.Attempts >= letterAttempts || !mail.Temporary(err)
 			if giveUp {
@@ -54,11 +52,21 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 		}
 		letters++
 		r.posted(n.Letter, Sent)
-		if err := r.Ledger.NoticeSent(ctx, n); err != nil && !errors.Is(err, ledger.ErrStale) {
-			return letters, fmt.Errorf("note a letter as sent: %w", err)
-		}
+		sent = &n
 	}
 	return letters, ctx.Err()
+}
+
+// noteAlone notes a letter as sent where the next could not be leased: whatever was in the way of that need not be in the way of this,
+// and a letter that is not noted goes out again.
+func (r *Runner) noteAlone(ctx context.Context, sent *ledger.Notice) error {
+	if sent == nil {
+		return nil
+	}
+	if err := r.Ledger.NoticeSent(ctx, *sent); err != nil && !errors.Is(err, ledger.ErrStale) {
+		return fmt.Errorf("note a letter as sent: %w", err)
+	}
+	return nil
 }
 
 // Letters writes the letters that are owed and hands them to a mailer. Names and addresses are asked of the broker at that

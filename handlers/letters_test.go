@@ -3,9 +3,12 @@ package handlers_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"closeout/alpaca"
 	"closeout/alpaca/sim"
@@ -93,6 +96,99 @@ func TestWhatALetterSaysOfItsNotice(t *testing.T) {
 			}
 			if text = strings.Join(strings.Fields(text), " "); !strings.Contains(text, tt.says) || tt.not != "" && strings.Contains(text, tt.not) {
 				t.Errorf("want %q, and no %q, in\n%s", tt.says, tt.not, text)
+			}
+		})
+	}
+}
+
+// drawer is a ledger that owes letters, and writes down what happens to them. What is leased under an error fails with it.
+type drawer struct {
+	handlers.Ledger // nothing else is asked of it
+	owed            []string
+	fails           map[string]error
+	log             []string
+}
+
+func (d *drawer) NextNotice(_ context.Context, sent *ledger.Notice, _ time.Duration) (n ledger.Notice, c closure.Closure, is []closure.Intent, err error) {
+	if sent != nil {
+		d.log = append(d.log, "noted "+sent.ID)
+	}
+	if len(d.owed) == 0 {
+		return n, c, nil, ledger.ErrNotFound
+	}
+	n.ID, d.owed = d.owed[0], d.owed[1:]
+	d.log = append(d.log, "leased "+n.ID)
+	return n, closure.Closure{ID: "of " + n.ID}, []closure.Intent{{ID: "in " + n.ID}}, d.fails["leased "+n.ID]
+}
+
+func (d *drawer) NoticeSent(_ context.Context, n ledger.Notice) error {
+	d.log = append(d.log, "noted alone "+n.ID)
+	return d.fails["noted alone "+n.ID]
+}
+
+func (d *drawer) NoticeLater(_ context.Context, n ledger.Notice, _ time.Duration, _ string, _ bool) error {
+	d.log = append(d.log, "later "+n.ID)
+	return nil
+}
+
+// Send implements Post.
+func (d *drawer) Send(_ context.Context, n ledger.Notice, c closure.Closure, is []closure.Intent) error {
+	if c.ID != "of "+n.ID || len(is) != 1 || is[0].ID != "in "+n.ID {
+		return errors.New("not this letter's closure")
+	}
+	d.log = append(d.log, "sent "+n.ID)
+	return d.fails["sent "+n.ID]
+}
+
+// A letter that was handed over is noted with the next one's lease, and so before that one is handed over; one that was not is not.
+func TestALetterIsNotedWithTheNextOnesLease(t *testing.T) {
+	t.Parallel()
+	down := errors.New("no answer")
+	for name, tt := range map[string]struct {
+		fails   map[string]error
+		letters int
+		want    string
+		err     string
+	}{
+		"all go": {nil, 3, "leased a, sent a, noted a, leased b, sent b, noted b, leased c, sent c, noted c", ""},
+		"one is refused": {
+			map[string]error{"sent b": down},
+			2, "leased a, sent a, noted a, leased b, sent b, later b, leased c, sent c, noted c", "",
+		},
+		"the last is refused": {
+			map[string]error{"sent c": down},
+			2, "leased a, sent a, noted a, leased b, sent b, noted b, leased c, sent c, later c", "",
+		},
+		"the first can't be leased": {map[string]error{"leased a": down}, 0, "leased a", "no answer"},
+		"the second can't be leased": {
+			map[string]error{"leased b": down},
+			1, "leased a, sent a, noted a, leased b, noted alone a", "no answer",
+		},
+		"nor noted, as another has it": {
+			map[string]error{"leased b": down, "noted alone a": ledger.ErrStale},
+			1, "leased a, sent a, noted a, leased b, noted alone a", "no answer",
+		},
+		"nor noted": {
+			map[string]error{"leased b": down, "noted alone a": down},
+			1, "leased a, sent a, noted a, leased b, noted alone a", "no answer\nnote a letter as sent: no answer",
+		},
+		"the one behind a refused can't be leased": {
+			map[string]error{"sent a": down, "leased b": down},
+			0, "leased a, sent a, later a, leased b", "no answer",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := logrus.New()
+			log.SetOutput(io.Discard)
+			d := &drawer{owed: []string{"a", "b", "c"}, fails: tt.fails}
+			n, err := (&handlers.Runner{Ledger: d, Post: d, Timing: closure.DefaultTiming, Log: log}).Deliver(t.Context())
+			said := ""
+			if err != nil {
+				said = err.Error()
+			}
+			if got := strings.Join(d.log, ", "); got != tt.want || n != tt.letters || said != tt.err {
+				t.Errorf("%d letters, %q: %s\nwant %d, %q: %s", n, said, got, tt.letters, tt.err, tt.want)
 			}
 		})
 	}

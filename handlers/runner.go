@@ -27,7 +27,7 @@ type Ledger interface {
 	Hasten(ctx context.Context, account string) (c closure.Closure, moved bool, err error)
 	PutOff(ctx context.Context, now, by time.Time, limit int) ([]closure.Closure, error)
 	Released(ctx context.Context, after time.Time, limit int) ([]closure.Closure, error)
-	LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error)
+	NextNotice(ctx context.Context, sent *ledger.Notice, lease time.Duration) (ledger.Notice, closure.Closure, []closure.Intent, error)
 	NoticeSent(ctx context.Context, n ledger.Notice) error
 	NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error
 }

@@ -1,6 +1,9 @@
 package ledger_test
 
 import (
+	"database/sql"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,37 +69,54 @@ func TestPostgresRoundTrips(t *testing.T) {
 	ask("the save behind an instruction", []string{"UPDATE closures, INSERT events, UPDATE intents"},
 		save(closure.Wait(0, closure.TransferPending, "on its way"), ledger.Learned{Was: is[0].State, Intent: done}))
 	ask("the end", []string{"UPDATE closures, INSERT events, INSERT notices"}, save(closure.Done("paid out")))
-	ask("a letter", []string{"UPDATE notices", "UPDATE notices"}, func() error {
-		n, err := l.LeaseNotice(ctx, time.Minute)
-		if err != nil {
+	var letter ledger.Notice
+	next := func(sent *ledger.Notice) func() error {
+		return func() (err error) {
+			letter, _, _, err = l.NextNotice(ctx, sent, time.Minute)
 			return err
 		}
-		return l.NoticeSent(ctx, n)
+	}
+	ask("a letter", []string{"UPDATE notices, SELECT closures, SELECT intents"}, next(nil))
+	ask("the letter after it", []string{"UPDATE notices, UPDATE notices, SELECT closures, SELECT intents"}, next(&letter))
+	ask("the end of the letters", []string{"UPDATE notices, UPDATE notices, SELECT closures, SELECT intents", "SELECT notices"}, func() error {
+		if err := next(&letter)(); !errors.Is(err, ledger.ErrNotFound) {
+			return fmt.Errorf("a third letter: %w", err)
+		}
+		return nil
 	})
+}
+
+// owing is a ledger in which closures owe letters, two each, and a connection beside it. Nothing analyzes it unasked.
+func owing(t *testing.T) (l *ledger.Ledger, db *sql.DB, closures func(int)) {
+	t.Helper()
+	pg := servers.StartPostgres(t, "autovacuum=off")
+	url := pg.Database(t)
+	l, err := open(t, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	return l, pg.Open(t, url+"&search_path=closeout"), func(n int) {
+		t.Helper()
+		for range n {
+			made++
+			c, _, err := l.Create(t.Context(), ledger.Wish{AccountID: "a" + strconv.Itoa(made), RelationshipID: "b", Actor: "key:a"})
+			if err == nil {
+				_, err = l.Save(t.Context(), c, closure.Looked(c.UpdatedAt, closure.Done("paid out"), closure.Look{}, nil), nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // One letter is leased by looking at few of those that are due, however many there are and however little the planner knows yet:
 // read letter by letter, all of them cost their square.
 func TestPostgresLeasesALetterWithoutReadingAll(t *testing.T) {
 	t.Parallel()
-	pg := servers.StartPostgres(t)
-	url := pg.Database(t)
-	l, err := open(t, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := pg.Open(t, url+"&search_path=closeout")
-	mustExec(t, db, "ALTER TABLE notices SET (autovacuum_enabled = off)", "ALTER TABLE closures SET (autovacuum_enabled = off)")
-	const closures = 400
-	for n := range closures {
-		c, _, err := l.Create(t.Context(), ledger.Wish{AccountID: "a" + strconv.Itoa(n), RelationshipID: "b", Actor: "key:a"})
-		if err == nil {
-			_, err = l.Save(t.Context(), c, closure.Looked(c.UpdatedAt, closure.Done("paid out"), closure.Look{}, nil), nil)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	l, db, closures := owing(t)
+	closures(400)
 	for _, planner := range []struct {
 		knows string
 		by    []string
@@ -107,9 +127,57 @@ func TestPostgresLeasesALetterWithoutReadingAll(t *testing.T) {
 	} {
 		mustExec(t, db, planner.by...)
 		q, args := l.LeaseQuery()
-		plan := explain(t, db, "COSTS", q, args)
-		if strings.Count(plan, "notices_due") != 1 || strings.Contains(plan, "Seq Scan") {
-			t.Errorf("a planner that knows %s goes along all letters that are due more than once, or along all letters\n%s", planner.knows, plan)
+		qs, all := l.LeasedQueries()
+		for n, q := range append(qs, q) {
+			plan := explain(t, db, "COSTS", q, append(all, args)[n])
+			if strings.Count(plan, "notices_due") != 1 || strings.Contains(plan, "Seq Scan on notices") || strings.Contains(plan, "Seq Scan on closures") {
+				t.Errorf("a planner that knows %s goes along all letters that are due more than once, or along all letters\n%s", planner.knows, plan)
+			}
 		}
+	}
+}
+
+// Postgres plans the first five calls of a statement for their values, and further ones where it believes that this is worth it. For a
+// letter it never is, and costs more than the rest of it.
+func TestPostgresPlansALettersStatementsOnce(t *testing.T) {
+	t.Parallel()
+	l, db, closures := owing(t)
+	db.SetMaxOpenConns(1) // whose plans are looked at
+	calls := func(n int) {
+		t.Helper()
+		for range n {
+			q, args := l.LeaseQuery()
+			qs, all := l.LeasedQueries()
+			for n, q := range append(qs, q) {
+				if _, err := db.ExecContext(t.Context(), q, append(all, args)[n]...); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	closures(3)
+	calls(10)
+	closures(200)
+	mustExec(t, db, "ANALYZE")
+	calls(50)
+	rows, err := db.QueryContext(t.Context(), "SELECT statement, custom_plans, generic_plans FROM pg_prepared_statements WHERE generic_plans + custom_plans > 10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	seen := 0
+	for ; rows.Next(); seen++ {
+		var statement string
+		var custom, generic int
+		if err := rows.Scan(&statement, &custom, &generic); err != nil {
+			t.Fatal(err)
+		}
+		if custom > 10 {
+			t.Errorf("planned anew %d times of %d: %s", custom, custom+generic, statement)
+		}
+		t.Log(custom, generic, statement[:40])
+	}
+	if err := rows.Err(); err != nil || seen != 3 {
+		t.Errorf("%d statements, %v", seen, err)
 	}
 }

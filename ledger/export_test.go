@@ -89,5 +89,14 @@ func InsertHistory(ctx context.Context, tx *sql.Tx, c closure.Closure, history [
 
 // LeaseQuery is how the first letter that is due is leased.
 func (l *Ledger) LeaseQuery() (q string, args []any) {
-	return l.leaseQuery(newToken(), time.Now(), time.Minute, noticePlace{due: time.Unix(0, 0)})
+	now := time.Now()
+	return l.leaseQuery(newToken(), now, now.Add(time.Minute), noticePlace{due: time.Unix(0, 0)})
+}
+
+// LeasedQueries are how what it is written from is read then.
+func (l *Ledger) LeasedQueries() (qs []string, args [][]any) {
+	for _, r := range l.ofLeased(newToken(), time.Now(), nil, nil) {
+		qs, args = append(qs, r.q), append(args, r.args)
+	}
+	return qs, args
 }

@@ -26,11 +26,16 @@ func (l *Ledger) Intents(ctx context.Context, id string) (is []closure.Intent, e
 func (l *Ledger) intentsOf(id string, to *[]closure.Intent) read {
 	return read{
 		q: "SELECT " + intentColumns + " FROM closeout.intents WHERE closure_id = (SELECT CAST($1 AS TEXT)) AND environment = $2 ORDER BY key, n", args: []any{id, string(l.env)},
-		row: func(r row) error {
-			i, err := scanIntent(r)
-			*to = append(*to, i)
-			return err
-		},
+		row: into(to),
+	}
+}
+
+// into takes up each intent that is read.
+func into(to *[]closure.Intent) func(row) error {
+	return func(r row) error {
+		i, err := scanIntent(r)
+		*to = append(*to, i)
+		return err
 	}
 }
 

@@ -58,18 +58,20 @@ var knownLetters = func() string {
 // the planner makes of it: before the first ANALYZE of a table it orders its joins as it likes.
 const noticePage = 20
 
-// LeaseNotice takes the next notice that is due for delivery, for the given machine time. A closure's notices go in order:
-// one that is still owed holds back the later ones. ErrNotFound: none is due.
-func (l *Ledger) LeaseNotice(ctx context.Context, lease time.Duration) (Notice, error) {
+// NextNotice takes the next notice that is due for delivery, for the given machine time, with its closure and the closure's intents.
+// A closure's notices go in order: one that is still owed holds back the later ones. What was handed over before, if anything, is
+// noted as sent with it, unless its lease had run out and another has it. ErrNotFound: that is noted, and none is due. After any other
+// error it may be noted or not.
+func (l *Ledger) NextNotice(ctx context.Context, sent *Notice, lease time.Duration) (n Notice, c closure.Closure, is []closure.Intent, err error) {
 	now := time.Now()
-	for after := (noticePlace{due: time.Unix(0, 0)}); ; {
-		n, err := l.leaseNotice(ctx, now, lease, after)
+	for after := (noticePlace{due: time.Unix(0, 0)}); ; sent = nil {
+		n, c, is, err = l.leaseNotice(ctx, sent, now, lease, after)
 		if !errors.Is(err, ErrNotFound) {
-			return n, err
+			return n, c, is, err
 		}
 		// None of this page: all of them wait for an earlier letter, are another environment's, or another worker was quicker.
 		if after, err = l.noticePageEnd(ctx, now, after); err != nil {
-			return n, err
+			return n, c, is, err
 		}
 	}
 }
@@ -82,35 +84,74 @@ type noticePlace struct {
 
 const noticesFrom = "FROM closeout.notices WHERE state = 'due' AND due_at <= $1 AND (due_at, id) > ($2, $3)"
 
-// leaseNotice leases the first that may go of the page after a place. ErrNotFound: there is none.
-func (l *Ledger) leaseNotice(ctx context.Context, now time.Time, lease time.Duration, after noticePlace) (Notice, error) {
-	var n Notice
-	var data string
+// leaseNotice notes what was sent, and leases the first that may go of the page after a place. The note comes first: the next may be
+// the one that waited for it. ErrNotFound: there is none.
+func (l *Ledger) leaseNotice(
+	ctx context.Context, sent *Notice, now time.Time, lease time.Duration, after noticePlace,
+) (n Notice, c closure.Closure, is []closure.Intent, err error) {
+	var rs []read
+	if sent != nil {
+		q, args := l.sentQuery(*sent)
+		rs = append(rs, read{q: q, args: args}) // it answers with no row
+	}
 	n.Lease = newToken()
-	q, args := l.leaseQuery(n.Lease, now, lease, after)
-	err := l.db.QueryRowContext(ctx, q, args...).Scan(&n.ID, &n.ClosureID, &n.Seq, &n.Letter, &data, &n.Attempts, (*ts)(&n.CreatedAt))
-	if err == sql.ErrNoRows { //nolint:errorlint // Row.Scan returns it bare
-		return n, ErrNotFound
+	until := now.Add(lease)
+	q, args := l.leaseQuery(n.Lease, now, until, after)
+	rs = append(rs, read{q: q, args: args, row: n.scan})
+	err = l.db.together(ctx, append(rs, l.ofLeased(n.Lease, until, &c, &is)...)...)
+	switch {
+	case err != nil:
+		return n, c, nil, fmt.Errorf("lease notice: %w", err)
+	case n.ID == "":
+		return n, c, nil, ErrNotFound
+	case c.ID != n.ClosureID: // a letter is written from nothing else
+		return n, c, nil, fmt.Errorf("lease notice: %s came without its closure", n.ID)
 	}
-	if err != nil {
-		return n, fmt.Errorf("lease notice: %w", err)
-	}
-	if err := json.Unmarshal([]byte(data), &n.Data); err != nil {
-		return n, fmt.Errorf("read notice %s: %w", n.ID, err)
-	}
-	return n, nil
+	return n, c, is, nil
 }
 
-func (l *Ledger) leaseQuery(token string, now time.Time, lease time.Duration, after noticePlace) (q string, args []any) {
+// scan reads what leaseQuery returns.
+func (n *Notice) scan(r row) error {
+	var data string
+	if err := r.Scan(&n.ID, &n.ClosureID, &n.Seq, &n.Letter, &data, &n.Attempts, (*ts)(&n.CreatedAt)); err != nil {
+		return fmt.Errorf("read notice: %w", err)
+	}
+	if err := json.Unmarshal([]byte(data), &n.Data); err != nil {
+		return fmt.Errorf("read notice %s: %w", n.ID, err)
+	}
+	return nil
+}
+
+func (l *Ledger) leaseQuery(token string, now, until time.Time, after noticePlace) (q string, args []any) {
 	// But for the page itself, the state is compared as an expression, so that the index of all that are due can't be taken to find one
 	// letter or one closure's: the planner likes it as long as it believes that few are due, and then goes along all of it each time.
+	//
+	// Whether a letter may go is one expression that is there or not, of which the planner believes that it mostly is; that is so. Of three
+	// comparisons it believes that hardly any holds, and that the whole page is looked at: what that costs by its reckoning grows with the
+	// table, and it plans the statement anew each time, which costs more than to carry it out.
 	q = "UPDATE closeout.notices SET lease = $4, due_at = $5, attempts = attempts + 1 WHERE id = (" +
 		"SELECT a.id FROM (SELECT id, closure_id, seq, kind, due_at " + noticesFrom + fmt.Sprintf(" ORDER BY due_at, id LIMIT %d) a", noticePage) +
-		" WHERE a.kind IN (" + knownLetters + ") AND (SELECT c.environment FROM closeout.closures c WHERE c.id = a.closure_id) = $6" +
-		" AND (SELECT min(b.seq) FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.state || '' = 'due') = a.seq" +
+		" WHERE CASE WHEN a.kind IN (" + knownLetters + ") AND (SELECT c.environment FROM closeout.closures c WHERE c.id = a.closure_id) = $6" +
+		" AND (SELECT min(b.seq) FROM closeout.notices b WHERE b.closure_id = a.closure_id AND b.state || '' = 'due') = a.seq THEN 1 END IS NOT NULL" +
 		" ORDER BY a.due_at, a.id LIMIT 1) AND state || '' = 'due' AND due_at <= $7" +
 		" RETURNING id, closure_id, seq, kind, data, attempts, created_at"
-	return q, []any{ts(now), ts(after.due), after.id, token, ts(now.Add(lease)), string(l.env), ts(now)}
+	return q, []any{ts(now), ts(after.due), after.id, token, ts(until), string(l.env), ts(now)}
+}
+
+// ofLeased are the reads of the closure whose letter was just leased, and of its intents. The letter is found by the end of its lease,
+// for which there is an index, as for a lease there is none.
+func (l *Ledger) ofLeased(token string, until time.Time, c *closure.Closure, is *[]closure.Intent) []read {
+	const id = "(SELECT closure_id FROM closeout.notices WHERE state = 'due' AND due_at = $1 AND lease = $2)"
+	return []read{
+		{q: "SELECT " + closureColumns + " FROM closeout.closures WHERE id = " + id, args: []any{ts(until), token}, row: func(r row) (err error) {
+			*c, err = l.scan(r)
+			return err
+		}},
+		{
+			q:    "SELECT " + intentColumns + " FROM closeout.intents WHERE closure_id = " + id + " AND environment = $3 ORDER BY key, n",
+			args: []any{ts(until), token, string(l.env)}, row: into(is),
+		},
+	}
 }
 
 // noticePageEnd is where the page after a place ends. ErrNotFound: no notice stands behind it.
@@ -126,9 +167,15 @@ func (l *Ledger) noticePageEnd(ctx context.Context, now time.Time, after noticeP
 	return end, nil
 }
 
-// NoticeSent notes that the letter was handed over. ErrStale: the lease had run out, and another may have sent it too.
+// NoticeSent notes that the letter was handed over, where that can't go with the next one's lease. ErrStale: the lease had run out, and
+// another may have sent it too.
 func (l *Ledger) NoticeSent(ctx context.Context, n Notice) error {
-	return one(l.db.ExecContext(ctx, "UPDATE closeout.notices SET state = 'sent', sent_at = $1 WHERE id = $2 AND lease = $3", ts(l.clock.Now()), n.ID, n.Lease))
+	q, args := l.sentQuery(n)
+	return one(l.db.ExecContext(ctx, q, args...))
+}
+
+func (l *Ledger) sentQuery(n Notice) (q string, args []any) {
+	return "UPDATE closeout.notices SET state = 'sent', sent_at = $1 WHERE id = $2 AND lease = $3", []any{ts(l.clock.Now()), n.ID, n.Lease}
 }
 
 // NoticeLater puts a letter that could not be handed over back, to be tried again after d of machine time; giveUp ends it. The

@@ -26,7 +26,7 @@ type transaction struct {
 	failed  error // the first write that did not do what it must; nothing is committed then
 }
 
-// read is a query, and what becomes of each of its rows.
+// read is a statement that answers with rows, and what becomes of each.
 type read struct {
 	q    string
 	args []any
@@ -206,6 +206,24 @@ func (d *database) reads(ctx context.Context, rs ...read) error {
 		return err
 	}
 	return errors.Join(d.ask(ctx, conn, batch{conn: conn, told: d.told, alone: true}, rs), conn.Close())
+}
+
+// together carries out statements in their order in one transaction, on Postgres in one round trip. What they write stays written
+// though a row of their answers can't be read.
+func (d *database) together(ctx context.Context, rs ...read) error {
+	if !d.sqlite {
+		return d.reads(ctx, rs...)
+	}
+	var unread error
+	for n := range rs {
+		each := rs[n].row
+		rs[n].row = func(r row) error {
+			unread = errors.Join(unread, each(r))
+			return nil
+		}
+	}
+	err := d.tx(ctx, func(tx *transaction) error { return tx.reads(ctx, rs...) })
+	return errors.Join(err, unread)
 }
 
 // reads does so within the transaction.

@@ -45,7 +45,7 @@ func TestInitiate(t *testing.T) {
 	if len(b.scheduled) != 1 || b.scheduled[0].ID != c.ID {
 		t.Errorf("scheduled %+v", b.scheduled)
 	}
-	n, err := b.ledger.LeaseNotice(context.Background(), time.Minute)
+	n, _, _, err := b.ledger.NextNotice(context.Background(), nil, time.Minute)
 	must(t, err)
 	if got.ExpectedFinish == nil || !n.Data.Expected.Truncate(time.Second).Equal(*got.ExpectedFinish) {
 		t.Errorf("the letter expects it to finish %s, the answer says %v", n.Data.Expected, got.ExpectedFinish)

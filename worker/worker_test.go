@@ -257,8 +257,8 @@ func (b *books) Overdue(context.Context, time.Time, closure.Closure, int) ([]clo
 	return nil, b.err
 }
 
-func (b *books) LeaseNotice(context.Context, time.Duration) (ledger.Notice, error) {
-	return ledger.Notice{}, ledger.ErrNotFound
+func (b *books) NextNotice(context.Context, *ledger.Notice, time.Duration) (ledger.Notice, closure.Closure, []closure.Intent, error) {
+	return ledger.Notice{}, closure.Closure{}, nil, ledger.ErrNotFound
 }
 
 func TestAWorkerSweepsAtOnceAndThenAboutEverySoOften(t *testing.T) {

@@ -159,17 +159,17 @@ func (b books) Overdue(ctx context.Context, before time.Time, after closure.Clos
 	return b.Ledger.Overdue(ctx, before, after, limit)
 }
 
-func (b books) LeaseNotice(ctx context.Context, lease time.Duration) (ledger.Notice, error) {
+func (b books) NextNotice(ctx context.Context, sent *ledger.Notice, lease time.Duration) (ledger.Notice, closure.Closure, []closure.Intent, error) {
 	b.p.gate("before a letter")
 	if b.p.l.strikes("ledger down") {
 		b.p.l.letterBy(time.Now().Add(lease))
-		return ledger.Notice{}, errLedger
+		return ledger.Notice{}, closure.Closure{}, nil, errLedger
 	}
-	n, err := b.Ledger.LeaseNotice(ctx, lease)
+	n, c, is, err := b.Ledger.NextNotice(ctx, sent, lease)
 	if err == nil {
 		b.p.l.letterBy(time.Now().Add(lease + time.Second)) // should this one not be delivered
 	}
-	return n, err
+	return n, c, shifted(is, -b.p.off), err
 }
 
 func (b books) NoticeLater(ctx context.Context, n ledger.Notice, d time.Duration, cause string, giveUp bool) error {

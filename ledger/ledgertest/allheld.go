@@ -251,7 +251,7 @@ var allHeld = map[string]func(*bench){
 		b.create("b")
 		b.look(b.create("later"), closure.Wait(2*time.Hour, closure.Selling, "selling"))
 		b.command(b.create("stopped").ID, closure.Pause(time.Now(), "ann", "hold it"))
-		n, err := b.l.LeaseNotice(b.Context(), time.Minute)
+		n, _, _, err := b.l.NextNotice(b.Context(), nil, time.Minute)
 		if err == nil {
 			err = b.l.NoticeLater(b.Context(), n, time.Minute, "no such address", true)
 		}

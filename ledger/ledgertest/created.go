@@ -38,7 +38,7 @@ var created = map[string]func(*bench){
 		if len(evs) != 1 || evs[0].Kind != "accepted" || evs[0].Actor != "key:test" || evs[0].Seq != 1 || evs[0].Version != 1 {
 			b.Errorf("its history: %+v", evs)
 		}
-		n, err := b.l.LeaseNotice(b.Context(), time.Minute)
+		n, _, _, err := b.l.NextNotice(b.Context(), nil, time.Minute)
 		if err != nil || n.Letter != closure.LetterInitiated || n.ClosureID != c.ID || n.Data.Confirmation != c.Confirmation {
 			b.Errorf("its notice: %+v, %v", n, err)
 		}
@@ -179,7 +179,7 @@ var created = map[string]func(*bench){
 			b.Error("something was decided")
 			return closure.Change{}, nil
 		})
-		_, err6 := b.l.LeaseNotice(ctx, time.Minute)
+		_, _, _, err6 := b.l.NextNotice(ctx, nil, time.Minute)
 		c := b.create("a")
 		_, _, err7 := b.l.Record(ctx, c, closure.Intent{ID: "no", ClosureID: c.ID}, answer())
 		for n, err := range []error{err, err2, err3, err4, err5, err6} {

@@ -98,8 +98,16 @@ var noticed = map[string]func(*bench){
 		}
 		b.none()
 		other := b.create("another")
-		if n := b.lease(time.Hour); n.ClosureID != other.ID {
+		n := b.lease(time.Hour)
+		if n.ClosureID != other.ID {
 			b.Fatalf("%+v", n)
+		}
+		another := b.create("yet another")
+		if n, c, _, err := b.l.NextNotice(b.Context(), &n, time.Hour); err != nil || n.ClosureID != another.ID || c.ID != another.ID {
+			b.Fatalf("%+v of %+v: %v", n, c, err)
+		}
+		if got := b.count("notices WHERE state = 'sent'"); got != 1 {
+			b.Errorf("%d are noted as sent", got)
 		}
 		b.none()
 		for _, n := range first { // the mail server is away: all of it is due later, in its order
@@ -176,8 +184,9 @@ var noticed = map[string]func(*bench){
 		var fns []func()
 		for i := range 4 {
 			fns = append(fns, func() {
+				var sent *ledger.Notice
 				for {
-					n, err := ledgers[i%2].LeaseNotice(b.Context(), time.Hour)
+					n, _, _, err := ledgers[i%2].NextNotice(b.Context(), sent, time.Hour)
 					if errors.Is(err, ledger.ErrNotFound) {
 						return
 					}
@@ -188,6 +197,7 @@ var noticed = map[string]func(*bench){
 					mu.Lock()
 					taken[n.ID]++
 					mu.Unlock()
+					sent = &n
 				}
 			})
 		}
@@ -200,13 +210,112 @@ var noticed = map[string]func(*bench){
 				b.Errorf("%s was taken %d times", id, times)
 			}
 		}
+		if n := b.count("notices WHERE state = 'sent'"); n != letters {
+			b.Errorf("%d are noted as sent", n)
+		}
+	},
+
+	"ALetterComesWithItsClosureAndIntents": func(b *bench) {
+		b.create("another")
+		c, _ := b.claim(b.create("a"), pay("1", "2026-11-18"), intent(closure.OrderIntent, "s"))
+		for range 2 {
+			n, got, is, err := b.l.NextNotice(b.Context(), nil, time.Hour)
+			if err != nil || n.ClosureID != got.ID {
+				b.Fatalf("%+v of %+v: %v", n, got, err)
+			}
+			if diff := cmp.Diff(b.state(got.ID), state{got, is, b.events(got.ID), 1}); diff != "" || got.ID == c.ID && len(is) != 2 {
+				b.Errorf("%d intents (-stored +leased)\n%s", len(is), diff)
+			}
+		}
+	},
+
+	// The letter that comes next may be the one that waited for this.
+	"ALetterIsNotedAsSentWithTheNextOnesLease": func(b *bench) {
+		c := b.look(b.create("a"), closure.Done("paid out"))
+		first := b.lease(time.Hour)
+		second, of, _, err := b.l.NextNotice(b.Context(), &first, time.Hour)
+		if err != nil || second.Letter != closure.LetterCompleted || second.ClosureID != c.ID || of.ID != c.ID || second.Lease == first.Lease {
+			b.Fatalf("%+v of %+v: %v", second, of, err)
+		}
+		letters := func(want ...string) {
+			b.Helper()
+			got, err := b.l.Letters(b.Context(), c.ID)
+			for n, l := range got {
+				if l.State != want[n] || l.SentAt.IsZero() == (l.State == "sent") || l.Attempts != 1 {
+					b.Errorf("letter %d: %+v, want %s", n+1, l, want[n])
+				}
+			}
+			if err != nil || len(got) != len(want) {
+				b.Errorf("%d letters, %v", len(got), err)
+			}
+		}
+		letters("sent", "due")
+		b.noneAfter(b.l, second)
+		letters("sent", "sent")
+	},
+
+	"ANoteThatComesTooLateKeepsNoLetterBack": func(b *bench) {
+		c := b.create("a")
+		late := b.lease(over)
+		again := b.lease(time.Hour)
+		if again.ID != late.ID {
+			b.Fatalf("%+v", again)
+		}
+		other := b.create("another")
+		next, _, _, err := b.l.NextNotice(b.Context(), &late, time.Hour)
+		if err != nil || next.ClosureID != other.ID {
+			b.Fatalf("%+v, %v", next, err)
+		}
+		b.noneAfter(b.l, late)
+		if got := b.text("SELECT state FROM notices WHERE closure_id = $1", c.ID); got != "due" {
+			b.Errorf("noted under a lease that another has: it is %s", got)
+		}
+		b.sent(again)
+	},
+
+	// As a lease that was given back would, which is the first that is due again.
+	"ALetterWhoseClosureCannotBeReadHoldsBackNobodyElses": func(b *bench) {
+		b.create("a")
+		first := b.lease(time.Hour)
+		broken := b.create("broken")
+		b.tamper("UPDATE closures SET memo = 'no memo' WHERE id = $1", broken.ID)
+		other := b.create("another")
+		if n, _, _, err := b.l.NextNotice(b.Context(), &first, time.Hour); err == nil || errors.Is(err, ledger.ErrNotFound) {
+			b.Fatalf("%+v, %v", n, err)
+		}
+		if got := b.text("SELECT state FROM notices WHERE id = $1", first.ID); got != "sent" {
+			b.Errorf("the one before is %s", got)
+		}
+		if n := b.lease(time.Hour); n.ClosureID != other.ID {
+			b.Errorf("%+v", n)
+		}
+		b.none()
+	},
+
+	"ALetterIsNotedWhereTheNextIsAnotherEnvironments": func(b *bench) {
+		live := b.open(closure.Live)
+		if _, _, err := live.Create(b.Context(), wish("a")); err != nil {
+			b.Fatal(err)
+		}
+		mine, _, _, err := live.NextNotice(b.Context(), nil, time.Hour)
+		if err != nil {
+			b.Fatal(err)
+		}
+		c := b.create("a")
+		b.noneAfter(live, mine)
+		if got := b.text("SELECT state FROM notices WHERE id = $1", mine.ID); got != "sent" {
+			b.Errorf("live's is %s", got)
+		}
+		if n := b.lease(time.Hour); n.ClosureID != c.ID || n.Attempts != 1 {
+			b.Errorf("the sandbox's: %+v", n)
+		}
 	},
 }
 
 // lease takes the letter that must be due.
 func (b *bench) lease(d time.Duration) ledger.Notice {
 	b.Helper()
-	n, err := b.l.LeaseNotice(b.Context(), d)
+	n, _, _, err := b.l.NextNotice(b.Context(), nil, d)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -230,7 +339,15 @@ func (b *bench) later(n ledger.Notice, d time.Duration, giveUp bool) {
 // none demands that no letter is due.
 func (b *bench) none() {
 	b.Helper()
-	if n, err := b.l.LeaseNotice(b.Context(), time.Hour); !errors.Is(err, ledger.ErrNotFound) {
+	if n, _, _, err := b.l.NextNotice(b.Context(), nil, time.Hour); !errors.Is(err, ledger.ErrNotFound) {
+		b.Errorf("a letter is due: %+v, %v", n, err)
+	}
+}
+
+// noneAfter demands that none is due when a letter is noted as sent.
+func (b *bench) noneAfter(l *ledger.Ledger, sent ledger.Notice) {
+	b.Helper()
+	if n, _, _, err := l.NextNotice(b.Context(), &sent, time.Hour); !errors.Is(err, ledger.ErrNotFound) {
 		b.Errorf("a letter is due: %+v, %v", n, err)
 	}
 }

@@ -275,7 +275,7 @@ var stored = map[string]func(*bench){
 			_, err5 := live.Command(ctx, c.ID, func(closure.Closure, []closure.Intent) (closure.Change, error) {
 				return closure.Pause(c.UpdatedAt, "ann", "hold it"), nil
 			})
-			_, err6 := live.LeaseNotice(ctx, time.Minute)
+			_, _, _, err6 := live.NextNotice(ctx, nil, time.Minute)
 			_, _, err7 := live.Record(ctx, c, in(is[0], closure.IntentSent, "t1"), answer())
 			_, err8 := live.Save(ctx, c, closure.Looked(c.UpdatedAt, closure.Done("done"), closure.Look{}, nil), nil)
 			_, _, err9 := try(ctx, live, c, intent(closure.CancelIntent, "o"))
