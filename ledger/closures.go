@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,7 +65,7 @@ func (l *Ledger) scan(r row) (closure.Closure, error) {
 		}
 		return c, fmt.Errorf("read closure: %w", err)
 	}
-	if err := json.Unmarshal([]byte(memo), &c.Memo); err != nil {
+	if err := c.Memo.UnmarshalJSON([]byte(memo)); err != nil {
 		return c, fmt.Errorf("read the memo of closure %s: %w", c.ID, err)
 	}
 	if c.Environment != l.env {
@@ -171,7 +170,7 @@ func (l *Ledger) newborn(ctx context.Context, w Wish) (closure.Closure, error) {
 // insert writes a closure that is new, with its first event, its first letter and the account's status. errOpen: the account has an
 // open one.
 func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure, first entry, w Wish) error {
-	memo, err := json.Marshal(c.Memo)
+	memo, err := c.Memo.MarshalJSON()
 	if err != nil {
 		return err
 	}
@@ -266,7 +265,7 @@ func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *clos
 	if err != nil {
 		return nil, err
 	}
-	memo, err := json.Marshal(c.Memo)
+	memo, err := c.Memo.MarshalJSON()
 	if err != nil {
 		return nil, err
 	}
