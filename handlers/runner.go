@@ -355,11 +355,13 @@ func (v *Visit) detail() any {
 		Status    int    `json:"status"`
 		RequestID string `json:"request_id,omitempty"`
 	}
-	var out []call
-	for _, c := range v.calls.List() {
-		out = append(out, call{c.Method, c.Path, c.Status, c.RequestID})
+	var out struct {
+		Calls []call `json:"calls"`
 	}
-	return map[string]any{"calls": out}
+	for _, c := range v.calls.List() {
+		out.Calls = append(out.Calls, call{c.Method, c.Path, c.Status, c.RequestID})
+	}
+	return out
 }
 
 func (v *Visit) learntInOrder() []ledger.Learned {
