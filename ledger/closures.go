@@ -33,22 +33,23 @@ var (
 	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chained...), ", ")
 )
 
-// fields are pointers into c in the order of closureColumns, and the memo's text.
+// fields are pointers into c in the order of closureColumns, and the memo's text. They are of the databases' own types: to find
+// out of each column of each row what lies below a name's type takes a driver longer than to read it.
 func fields(c *closure.Closure, memo *string) []any {
 	return append(append(fixedFields(c), movingFields(c, memo)...), &c.Seq, &c.HeadHash)
 }
 
 func fixedFields(c *closure.Closure) []any {
 	return []any{
-		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
-		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID, &c.Trace,
+		&c.ID, (*string)(&c.Environment), &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
+		&c.Cause, (*string)(&c.Priority), (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID, &c.Trace,
 	}
 }
 
 func movingFields(c *closure.Closure, memo *string) []any {
 	return []any{
-		&c.RelationshipID, &c.Fingerprint, &c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
-		&c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, &c.Spent, &c.Days, &c.LastDay,
+		&c.RelationshipID, &c.Fingerprint, (*string)(&c.Phase), (*string)(&c.State), &c.Version, &c.Token, (*ts)(&c.DueAt), (*string)(&c.Reason),
+		&c.Why, (*string)(&c.Who), &c.Failures, &c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, (*int64)(&c.Spent), &c.Days, &c.LastDay,
 		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), (*ts)(&c.LookBy), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
 		(*ts)(&c.EnteredAt), (*ts)(&c.EndedAt),
 	}
@@ -305,24 +306,10 @@ func values(ptrs []any) []any {
 		case *string:
 			*p = plain(*p)
 			out[i] = *p
-		case *closure.Environment:
-			out[i] = string(*p)
-		case *closure.Priority:
-			out[i] = string(*p)
-		case *closure.Phase:
-			out[i] = string(*p)
-		case *closure.State:
-			out[i] = string(*p)
-		case *closure.Reason:
-			out[i] = string(*p)
-		case *closure.Who:
-			out[i] = string(*p)
 		case *int:
 			out[i] = *p
 		case *int64:
 			out[i] = *p
-		case *time.Duration:
-			out[i] = int64(*p)
 		case *ts:
 			out[i] = *p
 		default:

@@ -36,7 +36,7 @@ type entry struct {
 
 // link numbers the event and chains it to the one before; c's head moves to it.
 func link(c *closure.Closure, ev closure.Event) (entry, error) {
-	at := ev.At.Round(0).UTC().Truncate(time.Microsecond)
+	at := microseconds(ev.At)
 	body, err := json.Marshal(struct {
 		Event
 		Detail any `json:"detail,omitempty"` // in place of the Event's: it is written once, and not as a text first
