@@ -184,7 +184,7 @@ func (r *Runner) tell(ctx context.Context, fields logrus.Fields, next closure.Cl
 	if err != nil && !errors.Is(err, asynq.SkipRetry) {
 		level, fields["error"] = logrus.WarnLevel, text(err)
 	}
-	r.Log.WithContext(ctx).WithFields(fields).Log(level, "visit")
+	(&logrus.Entry{Logger: r.Log, Context: ctx, Data: fields}).Log(level, "visit") // WithFields would copy them
 }
 
 // look calls the phase and turns what only a broker out of reach can mean into a wait. A panic is left to Asynq, which
