@@ -43,7 +43,7 @@ func endpoint(path string) string {
 	return "/" + strings.Join(parts, "/")
 }
 
-// asked notes a request that was made, and tells whoever counts them.
+// asked notes a request that was made, by its short path, and tells whoever counts them.
 func (c *Client) asked(ctx context.Context, req *http.Request, path string, resp *http.Response, started time.Time) {
 	record(ctx, req, path, resp, started)
 	if c.tell == nil {

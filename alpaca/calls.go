@@ -61,7 +61,7 @@ func record(ctx context.Context, req *http.Request, path string, resp *http.Resp
 		return
 	}
 	now := time.Now()
-	call := Call{Method: req.Method, Path: shortPath(path), Took: now.Sub(started), At: started}
+	call := Call{Method: req.Method, Path: path, Took: now.Sub(started), At: started}
 	if resp != nil {
 		call.Status, call.RequestID = resp.StatusCode, requestID(resp)
 		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {

@@ -48,6 +48,7 @@ func (o Options) GoString() string { return o.String() }
 // Client reads from the broker and opens Senders. It is safe for use by several goroutines.
 type Client struct {
 	base      *url.URL
+	address   string              // base, as it is written
 	authorize func(*http.Request) // a closure, so that no print of a Client can show the key
 	hide      func([]byte) []byte // takes key and secret out of what the broker says
 	timeout   time.Duration
@@ -93,7 +94,7 @@ func New(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "closeout"
 	}
-	c := &Client{base: base, timeout: o.Timeout, given: o.Transport, gate: o.Gate, tell: o.Asked}
+	c := &Client{base: base, address: base.String(), timeout: o.Timeout, given: o.Transport, gate: o.Gate, tell: o.Asked}
 	own := http.Request{Header: http.Header{"User-Agent": {o.UserAgent}, "Accept": {"application/json"}}}
 	own.SetBasicAuth(o.Key, o.Secret)
 	c.authorize = func(r *http.Request) { maps.Copy(r.Header, own.Header) }
@@ -125,7 +126,7 @@ func New(o Options) (*Client, error) {
 func (c *Client) get(ctx context.Context, path string, query url.Values, out any) error {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	target := c.base.String() + path
+	target := c.address + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -133,6 +134,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, out any
 	if err != nil {
 		return fmt.Errorf("GET %s: the path is not usable", shortPath(path))
 	}
+	path = shortPath(path) // as others may see it
 	c.authorize(req)
 	tell, err := c.pass(ctx, false, path)
 	if err != nil {

@@ -287,11 +287,15 @@ func FuzzRedact(f *testing.F) {
 	for _, s := range []string{
 		"account 123456789 is closed", "a@b.example", "ssn 123-45-6789", accountID, "x" + accountID, accountID + "1234567", "123456" + accountID,
 		strings.Repeat("a", 30) + "@b", "\xff1234567\xff", "12345678901234567890123-", "(a@b@c)", "@@a@@b", "123456\u20007",
+		strings.Repeat("a", leastToken), strings.Repeat("a", leastToken-1), "1 A St",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got := Redact(s)
+		if got == s && mask(s) != s {
+			t.Errorf("%q is shown as it is", s)
+		}
 		rest := uuids.ReplaceAllString(got, " ")
 		if digits.MatchString(rest) {
 			t.Errorf("%q shows %q", s, got)

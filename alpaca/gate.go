@@ -55,12 +55,12 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("the budget of calls to the broker is used up for about %s", e.For.Round(time.Second))
 }
 
-// pass asks the gate, where there is one.
+// pass asks the gate, where there is one; path is a short one.
 func (c *Client) pass(ctx context.Context, write bool, path string) (func(Heard), error) {
 	if c.gate == nil {
 		return func(Heard) {}, nil
 	}
-	return c.gate.Pass(ctx, write, shortPath(path))
+	return c.gate.Pass(ctx, write, path)
 }
 
 // heard makes of what came of a request what the gate is told.

@@ -118,7 +118,7 @@ func (s *Sender) Send(ctx context.Context, w Write) (Answer, error) {
 	if len(w.Body) > 0 {
 		body = io.NopCloser(bytes.NewReader(w.Body)) // hidden from NewRequest, which would add GetBody
 	}
-	req, err := http.NewRequestWithContext(limited, w.Method, s.client.base.String()+w.Path, body)
+	req, err := http.NewRequestWithContext(limited, w.Method, s.client.address+w.Path, body)
 	if err != nil {
 		return Answer{}, fmt.Errorf("send %s: the request is not usable", w)
 	}
@@ -128,17 +128,17 @@ func (s *Sender) Send(ctx context.Context, w Write) (Answer, error) {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	s.client.authorize(req)
-	started := time.Now()
+	path, started := shortPath(w.Path), time.Now()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		s.tell(heard(ctx, nil, err))
-		s.client.asked(ctx, req, w.Path, nil, started)
+		s.client.asked(ctx, req, path, nil, started)
 		return Answer{}, newConnError(ctx, w.Method, w.Path, err)
 	}
 	defer resp.Body.Close()
 	read, err := io.ReadAll(io.LimitReader(resp.Body, readLimit))
 	s.tell(heard(ctx, resp, err))
-	s.client.asked(ctx, req, w.Path, resp, started)
+	s.client.asked(ctx, req, path, resp, started)
 
 	a := Answer{Status: resp.StatusCode, RequestID: requestID(resp)}
 	if resp.StatusCode/100 != 2 {

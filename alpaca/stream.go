@@ -89,7 +89,7 @@ func (c *Client) Stream(ctx context.Context, topic Topic, cursor string) (*Strea
 	answered := time.AfterFunc(c.timeout, func() { cancel(context.DeadlineExceeded) })
 	resp, err := c.reads.Do(req)
 	answered.Stop()
-	c.asked(ctx, req, at.path, resp, started)
+	c.asked(ctx, req, shortPath(at.path), resp, started)
 	if err != nil {
 		err = newConnError(ctx, req.Method, at.path, because(own, err))
 		cancel(nil)

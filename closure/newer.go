@@ -46,11 +46,16 @@ func Newer(c Closure, intents ...Intent) string {
 // again carries them along, or the version that wrote them would find them gone.
 type Fields map[string]json.RawMessage
 
-// decode reads an object, and gives what it has beside the fields of into.
-func decode[T any](b []byte, into *T) (Fields, error) {
+// known reads an object that has nothing but the fields of into, as is usual. Where it says no, into is anything.
+func known[T any](b []byte, into *T) bool {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if d.Decode(into) == nil { // the usual case: nothing is unknown
+	return d.Decode(into) == nil && d.InputOffset() == int64(len(b))
+}
+
+// decode reads an object, and gives what it has beside the fields of into.
+func decode[T any](b []byte, into *T) (Fields, error) {
+	if known(b, into) {
 		return nil, nil
 	}
 	var zero T
@@ -101,6 +106,12 @@ type (
 
 // UnmarshalJSON implements json.Unmarshaler. Of a memo of a newer format nothing is read, and everything is kept.
 func (m *Memo) UnmarshalJSON(b []byte) error {
+	var p plainMemo
+	if known(b, &p) && p.Format <= Format {
+		*m = Memo(p)
+		return nil
+	}
+	p = plainMemo{}
 	if f := FormatOf(b); f > Format {
 		*m = Memo{Format: f}
 		if err := json.Unmarshal(b, &m.Beside); err != nil {
@@ -109,7 +120,6 @@ func (m *Memo) UnmarshalJSON(b []byte) error {
 		delete(m.Beside, "v")
 		return nil
 	}
-	var p plainMemo
 	beside, err := decode(b, &p)
 	p.Beside = beside
 	*m = Memo(p)

@@ -184,7 +184,7 @@ func (r *Runner) tell(ctx context.Context, fields logrus.Fields, next closure.Cl
 	if err != nil && !errors.Is(err, asynq.SkipRetry) {
 		level, fields["error"] = logrus.WarnLevel, text(err)
 	}
-	r.Log.WithContext(ctx).WithFields(fields).Log(level, "visit")
+	(&logrus.Entry{Logger: r.Log, Context: ctx, Data: fields}).Log(level, "visit") // WithFields would copy them
 }
 
 // look calls the phase and turns what only a broker out of reach can mean into a wait. A panic is left to Asynq, which
@@ -355,11 +355,13 @@ func (v *Visit) detail() any {
 		Status    int    `json:"status"`
 		RequestID string `json:"request_id,omitempty"`
 	}
-	var out []call
-	for _, c := range v.calls.List() {
-		out = append(out, call{c.Method, c.Path, c.Status, c.RequestID})
+	var out struct {
+		Calls []call `json:"calls"`
 	}
-	return map[string]any{"calls": out}
+	for _, c := range v.calls.List() {
+		out.Calls = append(out.Calls, call{c.Method, c.Path, c.Status, c.RequestID})
+	}
+	return out
 }
 
 func (v *Visit) learntInOrder() []ledger.Learned {

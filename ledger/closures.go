@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -34,22 +33,23 @@ var (
 	closureColumns = strings.Join(append(append(append([]string{}, fixed...), moving...), chained...), ", ")
 )
 
-// fields are pointers into c in the order of closureColumns, and the memo's text.
+// fields are pointers into c in the order of closureColumns, and the memo's text. They are of the databases' own types: to find
+// out of each column of each row what lies below a name's type takes a driver longer than to read it.
 func fields(c *closure.Closure, memo *string) []any {
 	return append(append(fixedFields(c), movingFields(c, memo)...), &c.Seq, &c.HeadHash)
 }
 
 func fixedFields(c *closure.Closure) []any {
 	return []any{
-		&c.ID, &c.Environment, &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
-		&c.Cause, &c.Priority, (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID, &c.Trace,
+		&c.ID, (*string)(&c.Environment), &c.AccountID, &c.Confirmation, &c.UserID, &c.Email,
+		&c.Cause, (*string)(&c.Priority), (*ts)(&c.NotBefore), &c.Actor, (*ts)(&c.CreatedAt), &c.BatchID, &c.Trace,
 	}
 }
 
 func movingFields(c *closure.Closure, memo *string) []any {
 	return []any{
-		&c.RelationshipID, &c.Fingerprint, &c.Phase, &c.State, &c.Version, &c.Token, (*ts)(&c.DueAt), &c.Reason, &c.Why, &c.Who, &c.Failures,
-		&c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, &c.Spent, &c.Days, &c.LastDay,
+		&c.RelationshipID, &c.Fingerprint, (*string)(&c.Phase), (*string)(&c.State), &c.Version, &c.Token, (*ts)(&c.DueAt), (*string)(&c.Reason),
+		&c.Why, (*string)(&c.Who), &c.Failures, &c.FailuresInPhase, &c.Crashes, &c.NotedRetries, &c.LastError, &c.Looks, (*int64)(&c.Spent), &c.Days, &c.LastDay,
 		(*ts)(&c.LastLook), &c.Loops, (*ts)(&c.WokenAt), (*ts)(&c.LookBy), memo, (*ts)(&c.UpdatedAt), (*ts)(&c.StartedAt),
 		(*ts)(&c.EnteredAt), (*ts)(&c.EndedAt),
 	}
@@ -66,7 +66,7 @@ func (l *Ledger) scan(r row) (closure.Closure, error) {
 		}
 		return c, fmt.Errorf("read closure: %w", err)
 	}
-	if err := json.Unmarshal([]byte(memo), &c.Memo); err != nil {
+	if err := c.Memo.UnmarshalJSON([]byte(memo)); err != nil {
 		return c, fmt.Errorf("read the memo of closure %s: %w", c.ID, err)
 	}
 	if c.Environment != l.env {
@@ -171,7 +171,7 @@ func (l *Ledger) newborn(ctx context.Context, w Wish) (closure.Closure, error) {
 // insert writes a closure that is new, with its first event, its first letter and the account's status. errOpen: the account has an
 // open one.
 func (l *Ledger) insert(ctx context.Context, tx *transaction, c *closure.Closure, first entry, w Wish) error {
-	memo, err := json.Marshal(c.Memo)
+	memo, err := c.Memo.MarshalJSON()
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (l *Ledger) writes(before closure.Closure, c *closure.Closure, status *clos
 	if err != nil {
 		return nil, err
 	}
-	memo, err := json.Marshal(c.Memo)
+	memo, err := c.Memo.MarshalJSON()
 	if err != nil {
 		return nil, err
 	}
@@ -307,24 +307,10 @@ func values(ptrs []any) []any {
 		case *string:
 			*p = plain(*p)
 			out[i] = *p
-		case *closure.Environment:
-			out[i] = string(*p)
-		case *closure.Priority:
-			out[i] = string(*p)
-		case *closure.Phase:
-			out[i] = string(*p)
-		case *closure.State:
-			out[i] = string(*p)
-		case *closure.Reason:
-			out[i] = string(*p)
-		case *closure.Who:
-			out[i] = string(*p)
 		case *int:
 			out[i] = *p
 		case *int64:
 			out[i] = *p
-		case *time.Duration:
-			out[i] = int64(*p)
 		case *ts:
 			out[i] = *p
 		default:

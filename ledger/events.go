@@ -36,19 +36,14 @@ type entry struct {
 
 // link numbers the event and chains it to the one before; c's head moves to it.
 func link(c *closure.Closure, ev closure.Event) (entry, error) {
-	var detail json.RawMessage
-	if ev.Detail != nil {
-		b, err := json.Marshal(ev.Detail)
-		if err != nil {
-			return entry{}, fmt.Errorf("write event %q: %w", ev.Kind, err)
-		}
-		detail = b
-	}
-	at := ev.At.Round(0).UTC().Truncate(time.Microsecond)
-	body, err := json.Marshal(Event{
+	at := microseconds(ev.At)
+	body, err := json.Marshal(struct {
+		Event
+		Detail any `json:"detail,omitempty"` // in place of the Event's: it is written once, and not as a text first
+	}{Event{
 		ClosureID: c.ID, Seq: c.Seq + 1, At: at, Kind: ev.Kind, Actor: ev.Actor, Text: ev.Text,
-		Phase: c.Phase, State: c.State, Version: c.Version, Detail: detail,
-	})
+		Phase: c.Phase, State: c.State, Version: c.Version,
+	}, ev.Detail})
 	if err != nil {
 		return entry{}, fmt.Errorf("write event %q: %w", ev.Kind, err)
 	}

@@ -51,7 +51,7 @@ func scanIntent(r row) (closure.Intent, error) {
 	var i closure.Intent
 	var request, listed, amount, cash, filled, proceeds string
 	var quiet int
-	err := r.Scan(&i.ID, &i.ClosureID, &i.Environment, &i.AccountID, &i.Key, &i.N, &i.Kind, &i.State, &i.Subject, &i.Attempt,
+	err := r.Scan(&i.ID, &i.ClosureID, (*string)(&i.Environment), &i.AccountID, &i.Key, &i.N, (*string)(&i.Kind), (*string)(&i.State), &i.Subject, &i.Attempt,
 		&i.ClientOrderID, &request, &amount, &i.RelationshipID, &i.BankingDay, &cash, &quiet, &listed, (*ts)(&i.ClaimedAt),
 		(*ts)(&i.Deadline), (*ts)(&i.AbsentAt), &i.BrokerID, &i.Status, &i.Answer, &i.RequestID, (*ts)(&i.AnsweredAt),
 		&filled, &proceeds, &i.Finished)

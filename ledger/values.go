@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/shopspring/decimal"
 )
 
@@ -21,7 +22,7 @@ func (t ts) Value() (driver.Value, error) {
 	if v.IsZero() {
 		return nil, nil
 	}
-	return v.Round(0).UTC().Truncate(time.Microsecond), nil
+	return microseconds(v), nil
 }
 
 // Scan implements sql.Scanner.
@@ -42,6 +43,28 @@ func (t *ts) Scan(v any) error {
 	}
 	return nil
 }
+
+// TimestamptzValue implements pgtype.TimestamptzValuer, which spares Postgres's driver the way through a driver.Value.
+func (t ts) TimestamptzValue() (pgtype.Timestamptz, error) {
+	v := time.Time(t)
+	return pgtype.Timestamptz{Time: microseconds(v), Valid: !v.IsZero()}, nil
+}
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (t *ts) ScanTimestamptz(v pgtype.Timestamptz) error {
+	switch {
+	case !v.Valid:
+		*t = ts{}
+	case v.InfinityModifier != pgtype.Finite:
+		return fmt.Errorf("read a time: it is %s", v.InfinityModifier)
+	default:
+		*t = ts(v.Time.UTC())
+	}
+	return nil
+}
+
+// microseconds is a time as both databases can keep it.
+func microseconds(t time.Time) time.Time { return t.Round(0).UTC().Truncate(time.Microsecond) }
 
 // cents is a sum in whole cents, as a database adds it up exactly. NULL is unknown, which is never zero.
 func cents(dollars string) any {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -76,8 +77,19 @@ func (p *pulse) counted(h asynq.Handler) asynq.Handler {
 		p.inHand.Add(1)
 		defer p.open.Done()
 		defer p.inHand.Add(-1)
+		makeRoom()
 		return h.ProcessTask(ctx, t)
 	})
+}
+
+// makeRoom has the goroutine's stack grow at once to the 64 KiB that a visit needs. Asynq begins a goroutine for each task, whose
+// stack of 2 KiB would else grow five times on the way down, and be copied each time with all that is on it: that took 3 % of this
+// process's CPU. The runtime takes back what is not used.
+//
+//go:noinline
+func makeRoom() {
+	var frame [40 << 10]byte
+	runtime.KeepAlive(&frame)
 }
 
 func (p *pulse) DialHook(next redis.DialHook) redis.DialHook {
