@@ -15,7 +15,7 @@ import (
 
 // visitAllocs is how often a visit that finds nothing new allocates, from the reading of its row to the scheduling of the next, in
 // our own code and in what it calls in this process: the drivers of Postgres and Redis, HTTP, JSON and the log.
-const visitAllocs = 453
+const visitAllocs = 454
 
 // What a visit allocates can be told exactly, where the time that it takes can't. Postgres and Redis are other processes, the broker's
 // answers are recorded, no other test runs beside (testing.AllocsPerRun sees to it), and nothing is collected meanwhile, by which pools
