@@ -61,10 +61,12 @@ func (r *Recorder) counts(closures int) Counts {
 	}
 }
 
-// Told is ledger.Options.Told. A commit is a transaction's, or that of a statement which writes by itself.
-func (r *Recorder) Told(statement string, alone bool) {
+// Told is ledger.Options.Told. A commit is a transaction's, or that of statements outside one of which any writes: a claim's begin
+// with what it looks at.
+func (r *Recorder) Told(statements string, alone bool) {
 	r.statements.Add(1)
-	if strings.HasSuffix(statement, "COMMIT") || alone && !strings.HasPrefix(statement, "SELECT") && !strings.HasPrefix(statement, "WITH") {
+	writes := func(s string) bool { return !strings.HasPrefix(s, "SELECT") && !strings.HasPrefix(s, "WITH") }
+	if strings.HasSuffix(statements, "COMMIT") || alone && slices.ContainsFunc(strings.Split(statements, ";\n"), writes) {
 		r.commits.Add(1)
 	}
 }

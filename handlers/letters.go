@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/shopspring/decimal"
 	"github.com/sirupsen/logrus"
@@ -20,7 +21,10 @@ type Post interface {
 	Send(ctx context.Context, n ledger.Notice, c closure.Closure, intents []closure.Intent) error
 }
 
-const letterAttempts = 12
+const (
+	letterAttempts = 12
+	lastNote       = 5 * time.Second // that a worker which ends takes at the most to note its last letter
+)
 
 // Deliver hands over the letters that are owed, each under a lease, in order for each closure, and says how many. A letter
 // is delivered at least once; its message ID is the notice's, so that a mail system can drop the second. Any number of
@@ -54,15 +58,17 @@ func (r *Runner) Deliver(ctx context.Context) (letters int, err error) {
 		r.posted(n.Letter, Sent)
 		sent = &n
 	}
-	return letters, ctx.Err()
+	return letters, errors.Join(ctx.Err(), r.noteAlone(ctx, sent))
 }
 
-// noteAlone notes a letter as sent where the next could not be leased: whatever was in the way of that need not be in the way of this,
-// and a letter that is not noted goes out again.
+// noteAlone notes a letter as sent where the next could not be leased, or is not to be: whatever was in the way of that, be it this
+// worker's end, need not be in the way of this, and a letter that is not noted goes out again.
 func (r *Runner) noteAlone(ctx context.Context, sent *ledger.Notice) error {
 	if sent == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastNote)
+	defer cancel()
 	if err := r.Ledger.NoticeSent(ctx, *sent); err != nil && !errors.Is(err, ledger.ErrStale) {
 		return fmt.Errorf("note a letter as sent: %w", err)
 	}

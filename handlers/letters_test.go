@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -107,6 +108,7 @@ type drawer struct {
 	owed            []string
 	fails           map[string]error
 	log             []string
+	handing         func() // with each letter; nil: nothing
 }
 
 func (d *drawer) NextNotice(_ context.Context, sent *ledger.Notice, _ time.Duration) (n ledger.Notice, c closure.Closure, is []closure.Intent, err error) {
@@ -121,9 +123,9 @@ func (d *drawer) NextNotice(_ context.Context, sent *ledger.Notice, _ time.Durat
 	return n, closure.Closure{ID: "of " + n.ID}, []closure.Intent{{ID: "in " + n.ID}}, d.fails["leased "+n.ID]
 }
 
-func (d *drawer) NoticeSent(_ context.Context, n ledger.Notice) error {
+func (d *drawer) NoticeSent(ctx context.Context, n ledger.Notice) error {
 	d.log = append(d.log, "noted alone "+n.ID)
-	return d.fails["noted alone "+n.ID]
+	return cmp.Or(d.fails["noted alone "+n.ID], ctx.Err())
 }
 
 func (d *drawer) NoticeLater(_ context.Context, n ledger.Notice, _ time.Duration, _ string, _ bool) error {
@@ -137,7 +139,21 @@ func (d *drawer) Send(_ context.Context, n ledger.Notice, c closure.Closure, is 
 		return errors.New("not this letter's closure")
 	}
 	d.log = append(d.log, "sent "+n.ID)
+	if d.handing != nil {
+		d.handing()
+	}
 	return d.fails["sent "+n.ID]
+}
+
+// A worker that ends while a letter is handed over notes it all the same: it would go out again.
+func TestTheLastLetterOfAWorkerIsNoted(t *testing.T) {
+	t.Parallel()
+	ctx, end := context.WithCancel(t.Context())
+	d := &drawer{owed: []string{"a", "b"}, handing: end}
+	n, err := (&handlers.Runner{Ledger: d, Post: d, Timing: closure.DefaultTiming, Log: logrus.New()}).Deliver(ctx)
+	if got := strings.Join(d.log, ", "); n != 1 || !errors.Is(err, context.Canceled) || err.Error() != context.Canceled.Error() || got != "leased a, sent a, noted alone a" {
+		t.Errorf("%d letters, %v: %s", n, err, got)
+	}
 }
 
 // A letter that was handed over is noted with the next one's lease, and so before that one is handed over; one that was not is not.

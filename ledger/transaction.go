@@ -205,7 +205,8 @@ func (d *database) reads(ctx context.Context, rs ...read) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.ask(ctx, conn, batch{conn: conn, told: d.told, alone: true}, rs), conn.Close())
+	defer func() { _ = conn.Close() }() // also where a row's taker panics
+	return d.ask(ctx, conn, batch{conn: conn, told: d.told, alone: true}, rs)
 }
 
 // together carries out statements in their order in one transaction, on Postgres in one round trip. What they write stays written
